@@ -1,0 +1,9 @@
+"""Where frames come from and go to: network interfaces, TAP interfaces, queues in memory."""
+
+from softswitch.ports.memory import MemoryPort
+from softswitch.ports.packet_socket import PacketSocketPort
+from softswitch.ports.port import Port, PortError, PortStats
+from softswitch.ports.spec import parse_port
+from softswitch.ports.tap import TapPort
+
+__all__ = ["MemoryPort", "PacketSocketPort", "Port", "PortError", "PortStats", "TapPort", "parse_port"]
