@@ -47,8 +47,8 @@ check: setup ## format, lint, types, import rules, unit tests: fails hard, quick
 	$(BIN)/python -m pytest -q -rs controller/tests/test_import_rules.py
 	$(BIN)/python -m pytest -q -rs -m '$(UNIT)'
 
-p4: setup ## compile and format the forwarding program (needs p4c)
-	$(BIN)/python p4src/compile.py --format
+p4: setup ## compile the forwarding program (needs p4c)
+	$(BIN)/python p4src/compile.py
 
 bench: setup ## every benchmark, or one: make bench NAME=forwarding
 	@set -e; for name in $(or $(NAME),$(BENCHMARKS)); do echo "== bench/$$name.py"; $(BIN)/python -m bench.$$name; done

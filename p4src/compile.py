@@ -2,7 +2,6 @@
 
     python p4src/compile.py            compile
     python p4src/compile.py --check    compile elsewhere and compare with what is committed; exit 1 when they differ
-    python p4src/compile.py --format   format the sources with p4fmt first, where it is present
 
 p4c writes the paths it was given into its JSON, and those of its own include files; here the former are relative to
 `p4src/` and the latter carry no directory, so the output does not depend on where anything lies.
@@ -22,7 +21,6 @@ PROGRAM = "depot.p4"
 JSON_NAME = "depot.json"
 P4INFO_NAME = "depot.p4info.txtpb"
 COMPILER = "p4c-bm2-ss"
-FORMATTER = "p4fmt"
 
 
 def portable(node: object) -> object:
@@ -51,23 +49,8 @@ def compile_into(folder: Path) -> None:
         raw.unlink(missing_ok=True)
         sys.exit(f"{COMPILER} refused {PROGRAM} (exit status {finished.returncode})")
     compiled = portable(json.loads(raw.read_text()))
-    (folder / JSON_NAME).write_text(json.dumps(compiled, indent=1) + "\n")
+    (folder / JSON_NAME).write_text(json.dumps(compiled, separators=(",", ":")) + "\n")
     raw.unlink()
-
-
-def format_sources() -> None:
-    """Run p4fmt over every source file, or say that it is not there."""
-    formatter = shutil.which(FORMATTER)
-    if formatter is None:
-        print(f"{FORMATTER} is not on the PATH: sources not formatted")
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        for source in sorted(SOURCES.rglob("*.p4")):
-            formatted = Path(scratch, source.name)
-            subprocess.run([formatter, source.relative_to(SOURCES), "-o", formatted], cwd=SOURCES, check=True)
-            if formatted.read_bytes() != source.read_bytes():
-                shutil.copyfile(formatted, source)
-                print(f"formatted {source.relative_to(SOURCES)}")
 
 
 def check() -> int:
@@ -88,12 +71,9 @@ def _same(fresh: Path, committed: Path) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with the committed output, write nothing")
-    parser.add_argument("--format", action="store_true", help="format the sources with p4fmt first")
     options = parser.parse_args()
     if options.check:
         return check()
-    if options.format:
-        format_sources()
     BUILD.mkdir(exist_ok=True)
     compile_into(BUILD)
     return 0

@@ -1,0 +1,116 @@
+// Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
+// Numbers on the wire, each with its source, and the program's own enumerations.
+
+#ifndef CONSTANTS_P4
+#define CONSTANTS_P4
+
+#define CPU_PORT 255  // the port behind which the P4Runtime server sits
+
+// EtherTypes (IEEE 802)
+const bit<16> ETHER_TYPE_IPV4 = 0x0800;
+const bit<16> ETHER_TYPE_ARP = 0x0806;
+const bit<16> ETHER_TYPE_IPV6 = 0x86dd;
+
+// ARP (RFC 826)
+const bit<16> ARP_REQUEST = 1;
+const bit<16> ARP_REPLY = 2;
+
+// IP protocols (IANA)
+const bit<8> PROTOCOL_ICMP = 1;
+const bit<8> PROTOCOL_IPIP = 4;
+const bit<8> PROTOCOL_TCP = 6;
+const bit<8> PROTOCOL_UDP = 17;
+const bit<8> PROTOCOL_IPV6 = 41;
+const bit<8> PROTOCOL_FRAGMENT = 44;
+const bit<8> PROTOCOL_ICMPV6 = 58;
+const bit<8> NO_PROTOCOL = 255;  // reserved by IANA: this packet has no ports that we may read
+
+// ICMP types (RFC 792) and ICMPv6 types (RFC 4443, RFC 4861)
+const bit<8> ICMP_ECHO_REPLY = 0;
+const bit<8> ICMP_UNREACHABLE = 3;
+const bit<8> ICMP_ECHO_REQUEST = 8;
+const bit<8> ICMP_TIME_EXCEEDED = 11;
+const bit<8> ICMP_PARAMETER_PROBLEM = 12;
+const bit<8> ICMPV6_UNREACHABLE = 1;
+const bit<8> ICMPV6_TOO_BIG = 2;
+const bit<8> ICMPV6_TIME_EXCEEDED = 3;
+const bit<8> ICMPV6_PARAMETER_PROBLEM = 4;
+const bit<8> ICMPV6_ECHO_REQUEST = 128;
+const bit<8> ICMPV6_ECHO_REPLY = 129;
+const bit<8> ND_SOLICITATION = 135;
+const bit<8> ND_ADVERTISEMENT = 136;
+const bit<8> ND_TARGET_LINK_ADDRESS = 2;
+const bit<32> ND_ROUTER_SOLICITED_OVERRIDE = 0xe0000000;
+const bit<32> ND_ROUTER_OVERRIDE = 0xa0000000;
+const bit<16> ND_LENGTH_WITH_OPTION = 32;  // ICMPv6 header, target, and one link-layer address option
+const bit<8> ND_HOP_LIMIT = 255;           // RFC 4861, 7.1.1: a smaller one came from off-link
+const bit<48> ALL_NODES_MAC = 0x333300000001;
+const bit<128> ALL_NODES = 0xff020000000000000000000000000001;
+
+// Header lengths, in bytes
+const bit<16> IPV4_LENGTH = 20;
+const bit<16> IPV6_LENGTH = 40;
+const bit<16> TCP_LENGTH = 20;
+const bit<16> UDP_LENGTH = 8;
+const bit<16> ETHERNET_LENGTH = 14;
+
+const bit<8> DEFAULT_TTL = 64;
+const bit<96> IPV4_MAPPED = 0xffff;  // ::ffff:0:0/96, RFC 4291 2.5.5.2
+
+// TCP flags (RFC 9293, 3.1)
+const bit<8> TCP_FIN = 0x01;
+const bit<8> TCP_SYN = 0x02;
+const bit<8> TCP_RST = 0x04;
+const bit<8> TCP_ACK = 0x10;
+
+// What ingress has decided. Each control runs only while nothing is decided.
+typedef bit<3> verdict_t;
+const verdict_t UNDECIDED = 0;
+const verdict_t FORWARD = 1;   // routed; egress edits the packet
+const verdict_t ANSWER = 2;    // turned round by the responder, leaves as it is
+const verdict_t EMIT = 3;      // a packet-out with its port given, leaves as it is
+const verdict_t PUNT = 4;      // to the controller, as it came
+const verdict_t CONSUMED = 5;  // done with, nothing leaves and nothing is wrong
+const verdict_t DROP = 6;      // counted by reason
+
+// Why a packet was dropped: the index into `drops`. Numbers are never reused.
+typedef bit<8> drop_reason_t;
+const drop_reason_t DROP_NONE = 0;
+const drop_reason_t DROP_MALFORMED = 1;             // truncated, or lengths that contradict each other
+const drop_reason_t DROP_BAD_CHECKSUM = 2;          // the IPv4 header's
+const drop_reason_t DROP_NOT_OUR_MAC = 3;           // for someone else, or a multicast we do not follow
+const drop_reason_t DROP_UNKNOWN_ETHER_TYPE = 4;    // neither ARP nor IP
+const drop_reason_t DROP_IP_OPTIONS = 5;            // IPv4 with options
+const drop_reason_t DROP_FRAGMENT = 6;              // no first fragment, for one of our addresses
+const drop_reason_t DROP_MARTIAN = 7;               // a source address no host may have
+const drop_reason_t DROP_NO_SESSION = 8;            // TCP for a VIP, no SYN, and nothing known of it
+const drop_reason_t DROP_NO_MEMBER = 9;             // a new session and an empty schedule
+const drop_reason_t DROP_MEMBER_GONE = 10;          // a session whose member has been removed
+const drop_reason_t DROP_DENIED = 11;               // the connection's entry says so
+const drop_reason_t DROP_NOT_SERVED = 12;           // for one of our addresses, but no VIP there
+const drop_reason_t DROP_NO_ROUTE = 13;
+const drop_reason_t DROP_FOREIGN_NEIGHBOUR = 14;    // ARP or neighbour discovery that is not about us
+const drop_reason_t DROP_BAD_PACKET_OUT = 15;       // names the controller's own port
+
+// Why a packet went to the controller: packet_in.reason and the index into `punts`.
+typedef bit<8> punt_reason_t;
+const punt_reason_t PUNT_NONE = 0;
+const punt_reason_t PUNT_TTL_EXPIRED = 1;
+const punt_reason_t PUNT_TOO_BIG = 2;               // packet_in.detail is the largest packet, in bytes
+const punt_reason_t PUNT_NEIGHBOUR_UNRESOLVED = 3;  // packet_in.detail is the port, .address the next hop
+const punt_reason_t PUNT_RESET_SESSION = 4;         // answer it with a TCP reset
+
+// How egress edits a packet.
+typedef bit<3> rewrite_t;
+const rewrite_t REWRITE_NONE = 0;         // routed as it is (direct server return too)
+const rewrite_t REWRITE_DESTINATION = 1;  // NAT, towards the member
+const rewrite_t REWRITE_SOURCE = 2;       // NAT, back to the client
+const rewrite_t REWRITE_ENCAPSULATE = 3;  // IP-in-IP
+
+// The flow cache's ages, in units of 1.024 ms.
+typedef bit<32> cache_time_t;
+const cache_time_t FLOW_CACHE_LIFETIME = 60000;    // a slot unused for longer matches no more
+const cache_time_t FLOW_CACHE_CONTENTION = 1000;   // a slot unused for longer may be taken by another flow
+const cache_time_t FLOW_CACHE_REANNOUNCE = 1000;   // a slot still needed after this tells the controller again
+
+#endif  // CONSTANTS_P4

@@ -1,0 +1,30 @@
+// Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
+// Step 3: is this frame for us?
+
+control admission(inout headers_t hdr, inout metadata_t meta) {
+    action admit() {}
+
+    action refuse() {
+        meta.verdict = DROP;
+        meta.drop_reason = DROP_NOT_OUR_MAC;
+    }
+
+    // The router MACs, by the port they are reached through.
+    @id(ADMISSION_TABLE_ID)
+    table admission_table {
+        key = {
+            meta.ingress_port: exact @name("port");
+            hdr.ethernet.dst_mac: exact @name("mac");
+        }
+        actions = {
+            @id(ADMIT_ACTION_ID) admit;
+            @defaultonly refuse;
+        }
+        const default_action = refuse;
+        size = ADMISSION_TABLE_SIZE;
+    }
+
+    apply {
+        admission_table.apply();
+    }
+}

@@ -1,0 +1,57 @@
+// Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
+// Step 9: how the packet reaches its member, or the client. Here it is decided; egress does it.
+
+control members(inout headers_t hdr, inout metadata_t meta) {
+    @id(MEMBER_COUNTER_ID)
+    direct_counter(CounterType.packets_and_bytes) member_counter;
+
+    action nat_to_member(address_t address, port_t port) {
+        meta.rewrite = REWRITE_DESTINATION;
+        meta.new_addr = address;
+        meta.new_port = port;
+        meta.route_addr = address;
+    }
+
+    // Direct server return: the packet stays as it is, the member has the VIP on its loopback.
+    action dsr_to_member(address_t address) {
+        meta.route_addr = address;
+    }
+
+    action ipip_to_member(address_t outer_src, address_t outer_dst) {
+        meta.rewrite = REWRITE_ENCAPSULATE;
+        meta.outer_src = outer_src;
+        meta.new_addr = outer_dst;
+        meta.route_addr = outer_dst;
+    }
+
+    action member_gone() {
+        meta.verdict = DROP;
+        meta.drop_reason = DROP_MEMBER_GONE;
+    }
+
+    @id(MEMBER_TABLE_ID)
+    table member_table {
+        key = {
+            meta.member_id: exact @name("member_id");
+        }
+        actions = {
+            @id(NAT_TO_MEMBER_ACTION_ID) nat_to_member;
+            @id(DSR_TO_MEMBER_ACTION_ID) dsr_to_member;
+            @id(IPIP_TO_MEMBER_ACTION_ID) ipip_to_member;
+            @defaultonly member_gone;
+        }
+        const default_action = member_gone;
+        counters = member_counter;
+        size = MEMBER_TABLE_SIZE;
+    }
+
+    apply {
+        if (meta.reply_of_member) {
+            meta.rewrite = REWRITE_SOURCE;
+            meta.new_addr = meta.vip_addr;
+            meta.new_port = meta.vip_port;
+        } else if (meta.session_known && meta.from_client) {
+            member_table.apply();
+        }
+    }
+}

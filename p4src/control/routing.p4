@@ -1,0 +1,93 @@
+// Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
+// Step 10: longest prefix, next hop, port. What cannot be sent on goes to the controller, which resolves a
+// neighbour or writes the ICMP error.
+
+control routing(inout headers_t hdr, inout metadata_t meta) {
+    action route_via(bit<16> port, address_t next_hop, bit<16> mtu) {
+        meta.egress_port = port[8:0];
+        meta.next_hop = next_hop;
+        meta.mtu = mtu;
+        meta.verdict = FORWARD;
+    }
+
+    action route_connected(bit<16> port, bit<16> mtu) {
+        meta.egress_port = port[8:0];
+        meta.next_hop = meta.route_addr;
+        meta.mtu = mtu;
+        meta.verdict = FORWARD;
+    }
+
+    // One of our own addresses, and nothing above has claimed the packet.
+    action route_local() {
+        meta.verdict = DROP;
+        meta.drop_reason = meta.is_fragment ? DROP_FRAGMENT : DROP_NOT_SERVED;
+    }
+
+    action no_route() {
+        meta.verdict = DROP;
+        meta.drop_reason = DROP_NO_ROUTE;
+    }
+
+    @id(ROUTE_TABLE_ID)
+    table route_table {
+        key = {
+            meta.route_addr: lpm @name("address");
+        }
+        actions = {
+            @id(ROUTE_VIA_ACTION_ID) route_via;
+            @id(ROUTE_CONNECTED_ACTION_ID) route_connected;
+            @id(ROUTE_LOCAL_ACTION_ID) route_local;
+            @defaultonly no_route;
+        }
+        const default_action = no_route;
+        size = ROUTE_TABLE_SIZE;
+    }
+
+    action set_neighbour(mac_t src_mac, mac_t dst_mac) {
+        meta.src_mac = src_mac;
+        meta.dst_mac = dst_mac;
+    }
+
+    action punt(punt_reason_t reason, bit<16> detail) {
+        meta.verdict = PUNT;
+        meta.punt_reason = reason;
+        meta.punt_detail = detail;
+    }
+
+    action unresolved() {
+        meta.verdict = PUNT;
+        meta.punt_reason = PUNT_NEIGHBOUR_UNRESOLVED;
+        meta.punt_detail = (bit<16>)meta.egress_port;
+    }
+
+    @id(NEIGHBOUR_TABLE_ID)
+    table neighbour_table {
+        key = {
+            meta.egress_port: exact @name("port");
+            meta.next_hop: exact @name("address");
+        }
+        actions = {
+            @id(SET_NEIGHBOUR_ACTION_ID) set_neighbour;
+            @defaultonly unresolved;
+        }
+        const default_action = unresolved;
+        size = NEIGHBOUR_TABLE_SIZE;
+    }
+
+    apply {
+        route_table.apply();
+        if (meta.verdict == FORWARD) {
+            bit<16> room = meta.mtu;
+            if (meta.rewrite == REWRITE_ENCAPSULATE) {
+                room = room - (meta.new_addr[127:32] == IPV4_MAPPED ? IPV4_LENGTH : IPV6_LENGTH);
+            }
+            if (meta.ttl <= 1) {
+                punt(PUNT_TTL_EXPIRED, 0);
+            } else if (meta.ip_length > room) {
+                punt(PUNT_TOO_BIG, room);
+            } else {
+                neighbour_table.apply();
+            }
+        }
+    }
+}

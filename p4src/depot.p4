@@ -1,0 +1,82 @@
+// Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
+//
+// The depot's forwarding program: the only description of how packets are handled.
+//
+//            +--------------------------- ingress: what is to happen ---------------------------+
+//            |                                                                                  |
+//  parser -> | 1 packet-out   2 responder   3 admission   5 connections   6 vips                | -> egress:
+//  verify    |                (ARP, ND,     (our MAC?)    (exact entry)   (flow cache,          |    rewrite
+//  checksums |   sanity        ping)                                       schedule)            |    (NAT, IP-in-IP,
+//            |                                                                                  |     MACs, packet-in)
+//            | 8 TCP tracking   9 members   10 routing   verdict                                | -> deparser
+//            |   (digests)        (how)        (where)     (drop, punt, count)                  |
+//            +----------------------------------------------------------------------------------+
+//
+// Steps 4 (tunnel termination) and 7 (access policy) have their places and come with the proxy cluster.
+
+#include <core.p4>
+#include <v1model.p4>
+
+#include "constants.p4"
+#include "ids.p4"
+#include "sizes.p4"
+#include "headers.p4"
+#include "metadata.p4"
+#include "parser.p4"
+#include "checksums.p4"
+#include "control/packet_out.p4"
+#include "control/sanity.p4"
+#include "control/responder.p4"
+#include "control/admission.p4"
+#include "control/connections.p4"
+#include "control/vips.p4"
+#include "control/tcp_tracking.p4"
+#include "control/members.p4"
+#include "control/routing.p4"
+#include "control/verdict.p4"
+#include "control/translate.p4"
+#include "control/rewrite.p4"
+
+control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
+    packet_out_handler() packet_outs;
+    sanity() sane;
+    responder() responses;
+    admission() admissions;
+    connections() sessions;
+    vips() services;
+    tcp_tracking() tracking;
+    members() destinations;
+    routing() routes;
+    verdict() verdicts;
+
+    apply {
+        packet_outs.apply(hdr, meta);
+        if (meta.verdict == UNDECIDED) {
+            sane.apply(hdr, meta, standard_metadata);
+        }
+        if (meta.verdict == UNDECIDED) {
+            responses.apply(hdr, meta, standard_metadata);
+        }
+        if (meta.verdict == UNDECIDED) {
+            admissions.apply(hdr, meta);
+        }
+        if (meta.verdict == UNDECIDED && meta.protocol != NO_PROTOCOL) {
+            sessions.apply(hdr, meta);
+            // The way back of a NAT session needs no member, and an ended session may be succeeded by a new one.
+            if (meta.verdict == UNDECIDED && !meta.reply_of_member &&
+                (!meta.session_known || (meta.closing && meta.from_client))) {
+                services.apply(hdr, meta, standard_metadata);
+            }
+        }
+        if (meta.verdict == UNDECIDED) {
+            tracking.apply(hdr, meta);
+            destinations.apply(hdr, meta);
+        }
+        if (meta.verdict == UNDECIDED) {
+            routes.apply(hdr, meta);
+        }
+        verdicts.apply(meta, standard_metadata);
+    }
+}
+
+V1Switch(packet_parser(), verify_checksums(), ingress(), rewrite(), compute_checksums(), packet_deparser()) main;

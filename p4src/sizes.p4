@@ -1,0 +1,22 @@
+// Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
+// How many entries each object holds. Nothing else in the program is a size.
+
+#ifndef SIZES_P4
+#define SIZES_P4
+
+#define LOCAL_ADDRESS_TABLE_SIZE 8192
+#define ADMISSION_TABLE_SIZE 4096
+#define NAT_SOURCE_TABLE_SIZE 16384
+#define CONNECTION_TABLE_SIZE 1048576
+#define VIP_TABLE_SIZE 4096
+#define SCHEDULE_TABLE_SIZE 262144
+#define MEMBER_TABLE_SIZE 16384
+#define ROUTE_TABLE_SIZE 16384
+#define NEIGHBOUR_TABLE_SIZE 16384
+
+#define FLOW_CACHE_SIZE 65536  // slots of one way; a power of two, FLOW_CACHE_INDEX takes its bits
+#define FLOW_CACHE_INDEX 15:0
+#define DROP_COUNTER_SIZE 32
+#define PUNT_COUNTER_SIZE 8
+
+#endif  // SIZES_P4
