@@ -32,8 +32,8 @@ control compute_checksums(inout headers_t hdr, inout metadata_t meta) {
               hdr.outer_ipv4.fragment_offset, hdr.outer_ipv4.ttl, hdr.outer_ipv4.protocol,
               hdr.outer_ipv4.src_addr, hdr.outer_ipv4.dst_addr },
             hdr.outer_ipv4.checksum, HashAlgorithm.csum16);
-        // The responder's neighbour advertisement (RFC 4443, 2.3); for a solicitation of the controller's own, which
-        // passes here too, the sum stays what it was.
+        // The responder's neighbour advertisement (RFC 4443, 2.3); for a solicitation of the controller's own,
+        // which passes here too, the sum stays what it was.
         update_checksum(hdr.nd_option.isValid(),
             { hdr.ipv6.src_addr, hdr.ipv6.dst_addr, 16w0, hdr.ipv6.payload_length, 24w0,
               hdr.ipv6.next_header, hdr.icmp.type, hdr.icmp.code, hdr.nd.flags, hdr.nd.target,

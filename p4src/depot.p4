@@ -2,15 +2,15 @@
 //
 // The depot's forwarding program: the only description of how packets are handled.
 //
-//            +--------------------------- ingress: what is to happen ---------------------------+
-//            |                                                                                  |
-//  parser -> | 1 packet-out   2 responder   3 admission   5 connections   6 vips                | -> egress:
-//  verify    |                (ARP, ND,     (our MAC?)    (exact entry)   (flow cache,          |    rewrite
-//  checksums |   sanity        ping)                                       schedule)            |    (NAT, IP-in-IP,
-//            |                                                                                  |     MACs, packet-in)
-//            | 8 TCP tracking   9 members   10 routing   verdict                                | -> deparser
-//            |   (digests)        (how)        (where)     (drop, punt, count)                  |
-//            +----------------------------------------------------------------------------------+
+//            +------------------------ ingress: what is to happen ------------------------+
+//            |                                                                            |
+//  parser -> | 1 packet-out   2 responder   3 admission   5 connections   6 vips          | -> egress: rewrite
+//  verify    |   sanity         (ARP, ND,     (our MAC?)    (exact entry)   (flow cache,  |    (NAT, IP-in-IP,
+//  checksums |                   ping)                                       schedule)    |     MACs, packet-in)
+//            |                                                                            |
+//            | 8 TCP tracking   9 members   10 routing   verdict                          | -> deparser
+//            |   (digests)        (how)        (where)     (drop, punt, count)            |
+//            +----------------------------------------------------------------------------+
 //
 // Steps 4 (tunnel termination) and 7 (access policy) have their places and come with the proxy cluster.
 

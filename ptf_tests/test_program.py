@@ -1,0 +1,45 @@
+"""The forwarding program's sources and what is committed of their compilation."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+P4SRC = Path(__file__).resolve().parent.parent / "p4src"
+SOURCES = sorted(P4SRC.rglob("*.p4"))
+
+
+@pytest.mark.skipif(shutil.which("p4c-bm2-ss") is None, reason="p4c-bm2-ss is not on the PATH")
+def test_the_committed_output_is_what_the_sources_give() -> None:
+    command = [sys.executable, str(P4SRC / "compile.py"), "--check"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(P4SRC)))
+def test_layout(source: Path) -> None:
+    for number, line in enumerate(source.read_text().splitlines(), start=1):
+        assert len(line) <= 115, f"{source.name}:{number} is {len(line)} columns wide"
+        assert "\t" not in line, f"{source.name}:{number} has a tab"
+        assert line == line.rstrip(), f"{source.name}:{number} ends in blanks"
+
+
+def test_every_id_is_used_once() -> None:
+    ids = re.findall(r"#define (\w+_ID) (0x[0-9a-f]{8})", (P4SRC / "ids.p4").read_text())
+    assert len({value for _, value in ids}) == len(ids), "one id stands for two objects"
+    program = "\n".join(source.read_text() for source in SOURCES if source.name != "ids.p4")
+    for name, _ in ids:
+        uses = re.findall(rf"@id\({name}\)", program)
+        assert len(uses) == 1, f"{name} stands at {len(uses)} objects"
+
+
+def test_drop_reasons_are_dense_and_counted() -> None:
+    constants = (P4SRC / "constants.p4").read_text()
+    reasons = [int(number) for number in re.findall(r"const drop_reason_t DROP_\w+ = (\d+);", constants)]
+    size = re.search(r"#define DROP_COUNTER_SIZE (\d+)", (P4SRC / "sizes.p4").read_text())
+    assert size is not None
+    assert reasons == list(range(len(reasons)))
+    assert len(reasons) <= int(size[1])
