@@ -109,6 +109,7 @@ const rewrite_t REWRITE_ENCAPSULATE = 3;  // IP-in-IP
 
 // The flow cache's ages, in units of 1.024 ms.
 typedef bit<32> cache_time_t;
+const cache_time_t FLOW_CACHE_NEVER = 0xffffffff;
 const cache_time_t FLOW_CACHE_LIFETIME = 60000;    // a slot unused for longer matches no more
 const cache_time_t FLOW_CACHE_CONTENTION = 1000;   // a slot unused for longer may be taken by another flow
 const cache_time_t FLOW_CACHE_REANNOUNCE = 1000;   // a slot still needed after this tells the controller again

@@ -35,6 +35,7 @@ struct metadata_t {
     bool session_known;
     bool from_client;
     bool closing;          // the controller saw this session end; a SYN starts a new one
+    bool announced;        // this packet tells the controller of its session
     bool reply_of_member;  // NAT: the source is a member's, vip_addr and vip_port its VIP
     address_t vip_addr;
     port_t vip_port;

@@ -17,6 +17,7 @@ parser packet_parser(packet_in packet,
         meta.is_fragment = false;
         meta.session_known = false;
         meta.closing = false;
+        meta.announced = false;
         meta.reply_of_member = false;
         meta.rewrite = REWRITE_NONE;
         meta.ingress_port = (bit<16>)standard_metadata.ingress_port;

@@ -90,7 +90,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             bit<32> hash_b;
             bit<144> slot_a;
             bit<144> slot_b;
-            cache_time_t now = standard_metadata.ingress_global_timestamp[41:10];
+            cache_time_t now = standard_metadata.ingress_global_timestamp[41:10] + 1;  // 0: a slot never used
             hash(hash_a, HashAlgorithm.crc32, 32w0,
                  { meta.addr_lo, meta.port_lo, meta.addr_hi, meta.port_hi, meta.protocol }, 64w0x100000000);
             hash(hash_b, HashAlgorithm.crc32, 32w0,
@@ -99,8 +99,8 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             bit<32> index_b = (bit<32>)hash_b[FLOW_CACHE_INDEX];
             flow_cache_a.read(slot_a, index_a);
             flow_cache_b.read(slot_b, index_b);
-            cache_time_t age_a = now - slot_a[63:32];
-            cache_time_t age_b = now - slot_b[63:32];
+            cache_time_t age_a = slot_a[63:32] == 0 ? FLOW_CACHE_NEVER : now - slot_a[63:32];
+            cache_time_t age_b = slot_b[63:32] == 0 ? FLOW_CACHE_NEVER : now - slot_b[63:32];
             bool in_a = slot_a[143:112] == hash_b && age_a < FLOW_CACHE_LIFETIME;
             bool in_b = !in_a && slot_b[143:112] == hash_a && age_b < FLOW_CACHE_LIFETIME;
 
@@ -110,32 +110,29 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             bool is_syn = meta.tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN) == TCP_SYN;
             bit<32> sequence = is_syn && hdr.tcp.isValid() ? hdr.tcp.sequence : slot[95:64];
             bool remembered = (in_a || in_b) && sequence == slot[95:64];
-            bool announce = false;
             meta.from_client = true;
 
             if (remembered) {
                 meta.member_id = slot[111:96];
                 meta.session_known = true;
-                announce = now - slot[31:0] > FLOW_CACHE_REANNOUNCE;
-            } else if (meta.is_icmp_error) {
-                refuse(DROP_NO_SESSION);
-            } else if (meta.protocol == PROTOCOL_UDP || is_syn) {
+                meta.announced = now - slot[31:0] > FLOW_CACHE_REANNOUNCE;
+            } else if (!meta.is_icmp_error && (meta.protocol == PROTOCOL_UDP || is_syn)) {
                 take_next_slot();
                 if (schedule_table.apply().hit) {
                     meta.session_known = true;
-                    announce = true;
+                    meta.announced = true;
                 }
             } else if (!meta.session_known) {
                 refuse(DROP_NO_SESSION);
             }
 
-            if (meta.verdict == UNDECIDED && (remembered || announce)) {
+            if (meta.verdict == UNDECIDED && (remembered || meta.announced)) {
                 bool to_b = in_b || (!in_a && age_b > age_a);
                 bool to_free = in_a || in_b || (to_b ? age_b : age_a) > FLOW_CACHE_CONTENTION;
                 slot[111:96] = meta.member_id;
                 slot[95:64] = sequence;
                 slot[63:32] = now;
-                slot[31:0] = announce ? now : slot[31:0];
+                slot[31:0] = meta.announced ? now : slot[31:0];
                 if (to_free && to_b) {
                     slot[143:112] = hash_a;
                     flow_cache_b.write(index_b, slot);
@@ -144,7 +141,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
                     flow_cache_a.write(index_a, slot);
                 }
             }
-            if (announce) {
+            if (meta.announced) {
                 digest<new_flow_t>(1, { meta.addr_lo, meta.addr_hi, meta.port_lo, meta.port_hi, meta.protocol,
                                         meta.src_is_hi ? 8w1 : 8w0, meta.tcp_flags, meta.vip_id,
                                         meta.member_id });
