@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 
@@ -45,10 +46,8 @@ class MemoryPort:
         frames = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         self.stats.received += len(frames)
         if not self._waiting and self._wakeup is not None:
-            try:
+            with contextlib.suppress(BlockingIOError):  # nothing was written since the last read
                 os.eventfd_read(self._wakeup)
-            except BlockingIOError:
-                pass  # nothing was written since the last read
         return frames
 
     def send(self, frame: bytes) -> None:

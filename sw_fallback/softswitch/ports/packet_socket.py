@@ -157,7 +157,9 @@ class PacketSocketPort:
     def update_drops(self) -> None:
         """Add what the kernel dropped because the ring was full to `stats.receive_dropped`."""
         if self._socket is not None:
-            self.stats.receive_dropped += struct.unpack("=II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
+            self.stats.receive_dropped += struct.unpack(
+                "=II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+            )[1]
 
     def close(self) -> None:
         """Leave the interface."""

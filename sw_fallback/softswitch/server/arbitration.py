@@ -88,7 +88,9 @@ class Arbitration:
                 raise Refusal(Code.RESOURCE_EXHAUSTED, f"this server keeps at most {MAX_ROLES} roles")
             election = _Election()
         if stream not in election.clients and len(election.clients) >= self._max_streams:
-            raise Refusal(Code.RESOURCE_EXHAUSTED, f"{self._max_streams} clients of role {role!r} are connected already")
+            raise Refusal(
+                Code.RESOURCE_EXHAUSTED, f"{self._max_streams} clients of role {role!r} are connected already"
+            )
         if election_id is not None:
             for other, its_id in election.clients.items():
                 if its_id == election_id and other != stream:

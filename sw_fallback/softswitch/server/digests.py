@@ -127,7 +127,9 @@ class DigestLists:
 
     def next_deadline(self) -> int | None:
         """When `handle_timer` has something to do, in nanoseconds; None while nothing waits."""
-        deadlines = [digest.first_ns + digest.config.max_timeout_ns for digest in self._digests.values() if digest.buffer]
+        deadlines = [
+            digest.first_ns + digest.config.max_timeout_ns for digest in self._digests.values() if digest.buffer
+        ]
         deadlines += [
             digest.expiries[0][0] + digest.config.ack_timeout_ns for digest in self._digests.values() if digest.expiries
         ]

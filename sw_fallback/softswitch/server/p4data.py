@@ -26,7 +26,7 @@ class P4DataCodec:
         """`what` names the value in errors. Raises `Refusal` UNIMPLEMENTED for a type BMv2 cannot hold either."""
         self.widths: list[int] = []
         """Width in bits of each leaf, in order."""
-        self._what = what
+        self.what = what
         self._types = types
         self._encode, self._decode = self._compile(spec, what)
 
@@ -128,7 +128,7 @@ class P4DataCodec:
         return encode, decode
 
     def _sequence(self, kind: str, named: list[tuple[str, p4t.P4DataTypeSpec]]) -> tuple[_Encoder, _Decoder]:
-        what = self._what
+        what = self.what
         codecs = [self._compile(spec, name) for name, spec in named]
 
         def encode(leaves: Iterator[int], into: p4d.P4Data) -> None:

@@ -59,6 +59,18 @@ class TableCodec:
 
     def decode_key(self, message: p4r.TableEntry) -> TableKey:
         """The key of an entry that is not the default one. Raises `Refusal`."""
+        match = self.decode_match(message)
+        if not match:
+            raise self.invalid("has no key: it holds nothing but its default entry")
+        priority = message.priority
+        if self.has_priority and priority <= 0:
+            raise self.invalid(f"priority {priority}: entries need one above 0 (a field is ternary, range or optional)")
+        if priority and not self.has_priority:
+            raise self.invalid(f"priority {priority}: entries have none (every field is exact or lpm)")
+        return TableKey(self.table_id, match, priority)
+
+    def decode_match(self, message: p4r.TableEntry) -> tuple[FieldMatch | None, ...]:
+        """The match fields of an entry, one place for each field of the table. Raises `Refusal`."""
         match: list[FieldMatch | None] = [None] * len(self.fields)
         by_id = self._by_id
         for field_match in message.match:
@@ -71,14 +83,7 @@ class TableCodec:
         for place in self._required:
             if match[place] is None:
                 raise self.invalid(f"exact match field {self.fields[place].name} is missing")
-        if not self.fields:
-            raise self.invalid("has no key: it holds nothing but its default entry")
-        priority = message.priority
-        if self.has_priority and priority <= 0:
-            raise self.invalid(f"priority {priority}: entries need one above 0 (a field is ternary, range or optional)")
-        if priority and not self.has_priority:
-            raise self.invalid(f"priority {priority}: entries have none (every field is exact or lpm)")
-        return TableKey(self.table_id, tuple(match), priority)
+        return tuple(match)
 
     def decode_action(self, message: p4r.TableAction) -> TableAction:
         """The action of an entry that is not the default one. Raises `Refusal`."""
@@ -177,7 +182,9 @@ class TableCodec:
             weight = decode_weight(one.weight, profile, self.what)
             actions.append((self.decode_call(one.action), weight, 0))
         limit = profile.max_group_size if profile else 0
-        size = len(actions) if profile and profile.HasField("sum_of_members") else sum(weight for _, weight, _ in actions)
+        size = (
+            len(actions) if profile and profile.HasField("sum_of_members") else sum(weight for _, weight, _ in actions)
+        )
         if limit and size > limit:
             raise self.invalid(f"an action set of size {size} is above the selector's limit of {limit}")
         return ActionSet(tuple(actions))
@@ -200,4 +207,6 @@ def decode_weight(weight: int, profile: p4i.ActionProfile | None, what: str) -> 
 def refuse_watch_port(watch_kind: str | None, what: str) -> None:
     """This switch does not take a member out of a group when its port goes down."""
     if watch_kind is not None:
-        raise Refusal(Code.UNIMPLEMENTED, f"{what}: watch ports are not supported by this switch; leave {watch_kind} unset")
+        raise Refusal(
+            Code.UNIMPLEMENTED, f"{what}: watch ports are not supported by this switch; leave {watch_kind} unset"
+        )
