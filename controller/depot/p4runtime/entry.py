@@ -1,0 +1,233 @@
+"""Entries of the forwarding program's tables as plain values, one constructor per table and action.
+
+Tables, key fields, actions and parameters carry the names of `p4src`; ids stay inside the codec. An `Entry` is a
+tuple, since connection entries are made, compared and hashed some thousand times a second.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from depot.address import FlowKey, Prefix
+
+__all__ = [
+    "ACTION_PARAMS",
+    "KEY_FIELDS",
+    "Action",
+    "Entry",
+    "EntryKey",
+    "Table",
+    "admission_entry",
+    "connection_entry",
+    "connection_flow",
+    "connection_key",
+    "dsr_member_entry",
+    "ipip_member_entry",
+    "local_address_entry",
+    "nat_member_entry",
+    "nat_source_entry",
+    "neighbour_entry",
+    "reset_connection_entry",
+    "route_connected_entry",
+    "route_local_entry",
+    "route_via_entry",
+    "schedule_entry",
+    "vip_entry",
+]
+
+
+class Table(StrEnum):
+    """The tables of `depot.p4`, in the order of its ingress."""
+
+    LOCAL_ADDRESS = "local_address_table"
+    ADMISSION = "admission_table"
+    NAT_SOURCE = "nat_source_table"
+    CONNECTION = "connection_table"
+    VIP = "vip_table"
+    SCHEDULE = "schedule_table"
+    MEMBER = "member_table"
+    ROUTE = "route_table"
+    NEIGHBOUR = "neighbour_table"
+
+
+class Action(StrEnum):
+    """The actions that entries can carry."""
+
+    ANSWER = "answer"
+    ADMIT = "admit"
+    RESTORE_VIP = "restore_vip"
+    FORWARD_TO_MEMBER = "forward_to_member"
+    RESET_CONNECTION = "reset_connection"
+    DENY_CONNECTION = "deny_connection"
+    SERVE_VIP = "serve_vip"
+    ASSIGN_MEMBER = "assign_member"
+    NAT_TO_MEMBER = "nat_to_member"
+    DSR_TO_MEMBER = "dsr_to_member"
+    IPIP_TO_MEMBER = "ipip_to_member"
+    ROUTE_VIA = "route_via"
+    ROUTE_CONNECTED = "route_connected"
+    ROUTE_LOCAL = "route_local"
+    SET_NEIGHBOUR = "set_neighbour"
+
+
+KEY_FIELDS: dict[Table, tuple[str, ...]] = {
+    Table.LOCAL_ADDRESS: ("port", "address"),
+    Table.ADMISSION: ("port", "mac"),
+    Table.NAT_SOURCE: ("address", "port", "protocol"),
+    Table.CONNECTION: ("addr_lo", "addr_hi", "port_lo", "port_hi", "protocol"),
+    Table.VIP: ("address", "port", "protocol"),
+    Table.SCHEDULE: ("vip_id", "slot"),
+    Table.MEMBER: ("member_id",),
+    Table.ROUTE: ("address",),
+    Table.NEIGHBOUR: ("port", "address"),
+}
+"""The match fields of each table in the order of `Entry.values`; a prefix takes two places, its length second."""
+
+ACTION_PARAMS: dict[Action, tuple[str, ...]] = {
+    Action.ANSWER: ("mac",),
+    Action.ADMIT: (),
+    Action.RESTORE_VIP: ("vip_addr", "vip_port"),
+    Action.FORWARD_TO_MEMBER: ("member_id", "client_is_hi", "closing"),
+    Action.RESET_CONNECTION: (),
+    Action.DENY_CONNECTION: (),
+    Action.SERVE_VIP: ("vip_id", "schedule_size"),
+    Action.ASSIGN_MEMBER: ("member_id",),
+    Action.NAT_TO_MEMBER: ("address", "port"),
+    Action.DSR_TO_MEMBER: ("address",),
+    Action.IPIP_TO_MEMBER: ("outer_src", "outer_dst"),
+    Action.ROUTE_VIA: ("port", "next_hop", "mtu"),
+    Action.ROUTE_CONNECTED: ("port", "mtu"),
+    Action.ROUTE_LOCAL: (),
+    Action.SET_NEIGHBOUR: ("src_mac", "dst_mac"),
+}
+"""The parameters of each action in the order of `Entry.params`."""
+
+
+class EntryKey(NamedTuple):
+    """What makes an entry unique on a switch."""
+
+    table: Table
+    """Its table."""
+    values: tuple[int, ...]
+    """Match values in the order of `KEY_FIELDS`."""
+
+    def __str__(self) -> str:
+        fields = KEY_FIELDS[self.table]
+        named = ", ".join(f"{name}={value:#x}" for name, value in zip(fields, self.values, strict=False))
+        suffix = f"/{self.values[-1]}" if len(self.values) > len(fields) else ""
+        return f"{self.table} [{named}{suffix}]"
+
+
+class Entry(NamedTuple):
+    """One table entry as it should be, or as the switch holds it."""
+
+    table: Table
+    """Its table."""
+    values: tuple[int, ...]
+    """Match values in the order of `KEY_FIELDS`."""
+    action: Action
+    """What a hit runs."""
+    params: tuple[int, ...] = ()
+    """Its parameters in the order of `ACTION_PARAMS`."""
+    idle_timeout_ns: int = 0
+    """Nanoseconds without a hit after which the switch tells us; 0: never. Connections only."""
+
+    @property
+    def key(self) -> EntryKey:
+        """Table and match values."""
+        return EntryKey(self.table, self.values)
+
+    def __str__(self) -> str:
+        names = ACTION_PARAMS[self.action]
+        params = ", ".join(f"{name}={value:#x}" for name, value in zip(names, self.params, strict=True))
+        return f"{self.key} -> {self.action}({params})"
+
+
+def local_address_entry(port: int, address: int, mac: int) -> Entry:
+    """On `port`, ARP, neighbour discovery and ping for `address` are answered with `mac`."""
+    return Entry(Table.LOCAL_ADDRESS, (port, address), Action.ANSWER, (mac,))
+
+
+def admission_entry(port: int, mac: int) -> Entry:
+    """Frames for `mac` that arrive at `port` are ours."""
+    return Entry(Table.ADMISSION, (port, mac), Action.ADMIT)
+
+
+def nat_source_entry(address: int, port: int, protocol: int, vip_address: int, vip_port: int) -> Entry:
+    """What a NAT member sends from this endpoint is its VIP's answer."""
+    return Entry(Table.NAT_SOURCE, (address, port, protocol), Action.RESTORE_VIP, (vip_address, vip_port))
+
+
+def connection_key(flow: FlowKey) -> EntryKey:
+    """The key of a flow's entry in `connection_table`."""
+    return EntryKey(Table.CONNECTION, (flow[0], flow[2], flow[1], flow[3], flow[4]))
+
+
+def connection_flow(values: tuple[int, ...]) -> FlowKey:
+    """The flow that an entry of `connection_table` is about, from its match values."""
+    addr_lo, addr_hi, port_lo, port_hi, protocol = values
+    return FlowKey(addr_lo, port_lo, addr_hi, port_hi, protocol)
+
+
+def connection_entry(
+    flow: FlowKey, member_id: int, *, client_is_hi: bool, closing: bool = False, idle_timeout_ns: int = 0
+) -> Entry:
+    """The session's packets from the client go to the member."""
+    return Entry(
+        Table.CONNECTION,
+        (flow[0], flow[2], flow[1], flow[3], flow[4]),
+        Action.FORWARD_TO_MEMBER,
+        (member_id, int(client_is_hi), int(closing)),
+        idle_timeout_ns,
+    )
+
+
+def reset_connection_entry(flow: FlowKey, idle_timeout_ns: int = 0) -> Entry:
+    """The session's packets come to the controller, which answers them with a TCP reset."""
+    return Entry(*connection_key(flow), Action.RESET_CONNECTION, (), idle_timeout_ns)
+
+
+def vip_entry(address: int, port: int, protocol: int, vip_id: int, schedule_size: int) -> Entry:
+    """New sessions for this endpoint are served from the first `schedule_size` slots of the VIP's schedule."""
+    return Entry(Table.VIP, (address, port, protocol), Action.SERVE_VIP, (vip_id, schedule_size))
+
+
+def schedule_entry(vip_id: int, slot: int, member_id: int) -> Entry:
+    """The VIP's `slot`, from 0, goes to the member."""
+    return Entry(Table.SCHEDULE, (vip_id, slot), Action.ASSIGN_MEMBER, (member_id,))
+
+
+def nat_member_entry(member_id: int, address: int, port: int) -> Entry:
+    """The member is reached by NAT to this endpoint."""
+    return Entry(Table.MEMBER, (member_id,), Action.NAT_TO_MEMBER, (address, port))
+
+
+def dsr_member_entry(member_id: int, address: int) -> Entry:
+    """The member is reached unchanged, through the MAC of this address, and answers by itself."""
+    return Entry(Table.MEMBER, (member_id,), Action.DSR_TO_MEMBER, (address,))
+
+
+def ipip_member_entry(member_id: int, outer_source: int, outer_destination: int) -> Entry:
+    """The member is reached inside an IP tunnel between these addresses."""
+    return Entry(Table.MEMBER, (member_id,), Action.IPIP_TO_MEMBER, (outer_source, outer_destination))
+
+
+def route_via_entry(prefix: Prefix, port: int, next_hop: int, mtu: int) -> Entry:
+    """The prefix lies behind a router on `port`; `mtu` is in bytes of IP."""
+    return Entry(Table.ROUTE, (prefix.network, prefix.length), Action.ROUTE_VIA, (port, next_hop, mtu))
+
+
+def route_connected_entry(prefix: Prefix, port: int, mtu: int) -> Entry:
+    """The prefix is on-link at `port`; `mtu` is in bytes of IP."""
+    return Entry(Table.ROUTE, (prefix.network, prefix.length), Action.ROUTE_CONNECTED, (port, mtu))
+
+
+def route_local_entry(address: int) -> Entry:
+    """The address is our own: nothing is routed to it."""
+    return Entry(Table.ROUTE, (address, 128), Action.ROUTE_LOCAL)
+
+
+def neighbour_entry(port: int, address: int, source_mac: int, destination_mac: int) -> Entry:
+    """The next hop `address` on `port` has `destination_mac`; `source_mac` is the port's own."""
+    return Entry(Table.NEIGHBOUR, (port, address), Action.SET_NEIGHBOUR, (source_mac, destination_mac))
