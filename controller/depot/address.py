@@ -1,8 +1,8 @@
 """Addresses, endpoints and flow keys as the forwarding program holds them.
 
-Every IP address is one unsigned 128-bit int; IPv4 is mapped into IPv6 as ``::ffff:a.b.c.d`` (RFC 4291 2.5.5.2), so there
-is one table per purpose and not one per family. A flow key is canonical: the numerically lower (address, port) endpoint
-comes first, so one table entry serves both directions of a flow.
+Every IP address is one unsigned 128-bit int, IPv4 mapped into IPv6 as ``::ffff:a.b.c.d`` (RFC 4291 2.5.5.2), so there
+is one table per purpose, not one per family. A flow key is canonical, the numerically lower (address, port) endpoint
+first, so one table entry serves both directions of a flow.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Health of members: the state machine and the checks."""
