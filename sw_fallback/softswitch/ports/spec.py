@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from softswitch.ports.interface import MAX_NAME
 from softswitch.ports.packet_socket import PacketSocketPort
+from softswitch.ports.port import Port
 from softswitch.ports.tap import TapPort
 
-__all__ = ["parse_port"]
+__all__ = ["check_distinct", "parse_port"]
 
 MAX_PORT = 510
 """Largest number of a port with a wire: v1model's ports are 9 bits wide and 511 is the usual drop port."""
@@ -26,3 +29,13 @@ def parse_port(text: str) -> PacketSocketPort | TapPort:
     if not interface or len(interface.encode()) > MAX_NAME or "/" in interface or any(map(str.isspace, interface)):
         raise ValueError(f"{text!r}: {interface!r} is no interface name (1 to {MAX_NAME} bytes, no blank, no slash)")
     return TapPort(number, interface) if is_tap else PacketSocketPort(number, interface)
+
+
+def check_distinct(ports: Sequence[Port]) -> None:
+    """Raise ValueError when two ports have one number or one interface."""
+    for place, port in enumerate(ports):
+        for other in ports[:place]:
+            if port.number == other.number or port.name == other.name:
+                what = "number" if port.number == other.number else "interface"
+                text = f"ports {other.number}@{other.name} and {port.number}@{port.name} have the same {what}"
+                raise ValueError(text)

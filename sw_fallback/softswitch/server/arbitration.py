@@ -133,10 +133,6 @@ class Arbitration:
         role = self._roles.get(stream)
         return role is not None and self._elections[role].primary == stream
 
-    def is_client(self, stream: Hashable) -> bool:
-        """Whether the stream has sent an accepted MasterArbitrationUpdate."""
-        return stream in self._roles
-
     def primaries(self) -> list[Hashable]:
         """The streams that take packet-ins, digests and idle timeouts: the primary of each role."""
         return [election.primary for election in self._elections.values() if election.primary is not None]

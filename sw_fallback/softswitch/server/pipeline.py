@@ -130,6 +130,10 @@ class PipelineStore:
             raise Refusal(Code.FAILED_PRECONDITION, "No forwarding pipeline config set for this device")
         return pipeline
 
+    def preload(self, config: p4r.ForwardingPipelineConfig) -> None:
+        """Start with a program that no client set. Raises `Refusal`."""
+        self.committed = Pipeline(config, self._load)
+
     def prepare(self, request: p4r.SetForwardingPipelineConfigRequest) -> Pipeline | None:
         """The slow part of a request, which changes nothing: load and verify its config, if it has to have one.
 

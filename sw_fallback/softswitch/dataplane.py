@@ -1,0 +1,116 @@
+"""The ports on an asyncio loop: frames that arrive are switched in small bunches, frames that leave are sent.
+
+Everything runs on one thread. A bunch is bounded so that the P4Runtime server gets its turn within a few
+milliseconds, and its handlers give way in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from softswitch.ports import Port, PortError, check_distinct
+
+__all__ = ["DataPlane"]
+
+_LOG = logging.getLogger("softswitch.ports")
+
+_BUNCH = 16
+"""Frames of one port in one turn of the loop: about a millisecond of work."""
+_RECOVERY_S = 1.0
+"""How often an interface that went away is looked for."""
+
+
+class DataPlane:
+    """A set of ports and what happens to their frames."""
+
+    def __init__(
+        self, ports: Sequence[Port], process: Callable[[int, bytes], None], after_bunch: Callable[[], None]
+    ) -> None:
+        """`process` gets each frame with its port; `after_bunch` is called when a bunch of them is through.
+
+        Raises ValueError for two ports with one number or interface.
+        """
+        check_distinct(ports)
+        self.unknown_port = 0
+        """Frames the program sent to a port that does not exist."""
+        self._ports = {port.number: port for port in ports}
+        self._process = process
+        self._after_bunch = after_bunch
+        self._watched: dict[int, int] = {}
+        self._recovery: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Open every port and start to take frames. Raises `PortError`, and then no port is open."""
+        try:
+            for port in self._ports.values():
+                port.open()
+        except PortError:
+            self.close()
+            raise
+        for port in self._ports.values():
+            self._watch(port)
+        self._recovery = asyncio.get_running_loop().call_later(_RECOVERY_S, self._recover)
+
+    def transmit(self, number: int, frame: bytes) -> None:
+        """Send a frame out of a port; counted when there is no such port."""
+        port = self._ports.get(number)
+        if port is None:
+            self.unknown_port += 1
+        else:
+            port.send(frame)
+
+    def close(self) -> None:
+        """Stop taking frames and close every port."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+            self._recovery = None
+        for port in self._ports.values():
+            self._unwatch(port)
+            port.close()
+
+    def log_counters(self) -> None:
+        """Write each port's counters to the log."""
+        for port in self._ports.values():
+            counted = ", ".join(f"{name} {value}" for name, value in asdict(port.stats).items() if value)
+            _LOG.info("port %d@%s: %s", port.number, port.name, counted or "no traffic")
+        if self.unknown_port:
+            _LOG.info("%d frames went to ports that do not exist", self.unknown_port)
+
+    def _watch(self, port: Port) -> None:
+        descriptor = port.fileno()
+        if descriptor is not None:
+            asyncio.get_running_loop().add_reader(descriptor, self._readable, port)
+            self._watched[port.number] = descriptor
+
+    def _unwatch(self, port: Port) -> None:
+        descriptor = self._watched.pop(port.number, None)
+        if descriptor is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+
+    def _readable(self, port: Port) -> None:
+        frames = port.receive(_BUNCH)
+        if port.fileno() is None:  # its interface is gone
+            self._unwatch(port)
+        for frame in frames:
+            self._process(port.number, frame)
+        self._after_bunch()
+
+    def _recover(self) -> None:
+        """Open again what went away, and look after what only shows in counters."""
+        for port in self._ports.values():
+            if port.fileno() is None:
+                self._unwatch(port)
+                self._reopen(port)
+        self._recovery = asyncio.get_running_loop().call_later(_RECOVERY_S, self._recover)
+
+    def _reopen(self, port: Port) -> None:
+        try:
+            port.open()
+        except PortError as error:
+            _LOG.debug("%s", error)
+            return
+        self._watch(port)
+        _LOG.warning("port %d: interface %s is back", port.number, port.name)
