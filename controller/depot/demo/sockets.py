@@ -1,0 +1,40 @@
+"""What the kernel says of the sockets in a process's network namespace, read from /proc without entering it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["counter", "established", "listens"]
+
+_LISTEN = "0A"
+_ESTABLISHED = "01"
+
+
+def listens(pid: int, port: int, family: int) -> bool:
+    """Whether something listens at a TCP port in the namespace of a process, for IP `family` 4 or 6."""
+    return any(state == _LISTEN and local == port for local, state in _tcp_sockets(pid, family))
+
+
+def established(pid: int, port: int, family: int) -> int:
+    """How many established TCP connections have this local port in the namespace of a process."""
+    return sum(state == _ESTABLISHED and local == port for local, state in _tcp_sockets(pid, family))
+
+
+def counter(pid: int, protocol: str, name: str) -> int:
+    """A counter of the namespace's IP stack, as /proc/net/snmp and netstat name it: `counter(pid, "Tcp", "OutRsts")`."""
+    for file in ("snmp", "netstat"):
+        lines = Path(f"/proc/{pid}/net/{file}").read_text().splitlines()
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            if names.startswith(f"{protocol}:") and name in names.split():
+                return int(values.split()[names.split().index(name)])
+    raise KeyError(f"{protocol} {name}")
+
+
+def _tcp_sockets(pid: int, family: int) -> list[tuple[int, str]]:
+    """Local port and state of every TCP socket; none if the process has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/net/tcp{'6' if family == 6 else ''}").read_text().splitlines()[1:]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    fields = [line.split() for line in lines]
+    return [(int(words[1].rpartition(":")[2], 16), words[3]) for words in fields]
