@@ -1,20 +1,20 @@
 """Everything that can go wrong with a pipeline or an entity, as exceptions.
 
-    SoftswitchError
-    ├── PipelineError              the compiled program cannot be loaded
-    │   ├── MalformedPipeline      the device config or the P4Info is broken or contradicts itself
-    │   ├── UnsupportedConstruct   a P4 construct that this switch does not run
-    │   └── PipelineMismatch       P4Info and device config are not of one program
-    └── EntityError                a read or a write that cannot be done; carries its `Code`
-        ├── InvalidArgument        the entity breaks a rule of the P4Info or of the specification
-        ├── UnknownId              no such table, action, profile, counter … in the P4Info
-        ├── EntryExists            an insert of what is there already
-        ├── EntryNotFound          a modify, delete or read of what is not there
-        ├── TableFull              no room left
-        ├── OutOfRange             an index past the end of an array
-        ├── NotPermitted           a write to a constant
-        ├── StillReferenced        a delete of what another entity points at
-        └── Unimplemented          an operation that this switch does not offer
+SoftswitchError
+├── PipelineError              the compiled program cannot be loaded
+│   ├── MalformedPipeline      the device config or the P4Info is broken or contradicts itself
+│   ├── UnsupportedConstruct   a P4 construct that this switch does not run
+│   └── PipelineMismatch       P4Info and device config are not of one program
+└── EntityError                a read or a write that cannot be done; carries its `Code`
+    ├── InvalidArgument        the entity breaks a rule of the P4Info or of the specification
+    ├── UnknownId              no such table, action, profile, counter … in the P4Info
+    ├── EntryExists            an insert of what is there already
+    ├── EntryNotFound          a modify, delete or read of what is not there
+    ├── TableFull              no room left
+    ├── OutOfRange             an index past the end of an array
+    ├── NotPermitted           a write to a constant
+    ├── StillReferenced        a delete of what another entity points at
+    └── Unimplemented          an operation that this switch does not offer
 """
 
 from __future__ import annotations

@@ -30,9 +30,7 @@ _HIT, _MISS = "__HIT__", "__MISS__"
 def read_action(at: Cursor, scope: Scope) -> Action:
     """An action with its body."""
     location = at.location()
-    parameters = tuple(
-        Parameter(item["name"].text(), item["bitwidth"].count()) for item in at.items("runtime_data")
-    )
+    parameters = tuple(Parameter(item["name"].text(), item["bitwidth"].count()) for item in at.items("runtime_data"))
     scope.parameters, scope.place = parameters, location
     body = read_statements(list(at.items("primitives")), scope)
     scope.parameters = ()
@@ -176,9 +174,7 @@ def _entry(at: Cursor, key: tuple[KeyField, ...], actions: dict[int, Action]) ->
     call = at["action_entry"]
     action = _action(call["action_id"], actions)
     priority = at.get("priority")
-    return ConstEntry(
-        matches, action.id, _arguments(call["action_data"], action), priority.number() if priority else 0
-    )
+    return ConstEntry(matches, action.id, _arguments(call["action_data"], action), priority.number() if priority else 0)
 
 
 def _match(at: Cursor, field: KeyField) -> KeyMatch:

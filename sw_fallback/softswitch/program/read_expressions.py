@@ -54,14 +54,14 @@ def read_expression(at: Cursor, scope: Scope) -> Expression:
         case "header":
             return HeaderRef(scope.header(value).name)
         case "lookahead":
-            offset, width = value.pair()
-            return Lookahead(offset.count(), width.count())
+            offset_at, width_at = value.pair()
+            return Lookahead(offset_at.count(), width_at.count())
         case "stack_field":
             stack, field, width = scope.stack_field(value)
             return StackLastField(stack.name, field, width)
         case "register":
-            name, index = value.pair()
-            return RegisterRef(scope.named("register", scope.registers, name), read_expression(index, scope))
+            name_at, index_at = value.pair()
+            return RegisterRef(scope.named("register", scope.registers, name_at), read_expression(index_at, scope))
         case "header_union" | "header_union_stack" | "union_stack_field":
             raise scope.refuse("header union", "keep the alternatives in separate headers")
         case _:

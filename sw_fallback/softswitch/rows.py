@@ -1,0 +1,49 @@
+"""What translated code touches on every packet: table rows, profile members and groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from softswitch.entities import TableEntry
+    from softswitch.meters import Meter
+
+__all__ = ["NO_ACTION", "Call", "Row"]
+
+NO_ACTION = -1
+"""The action number of a miss without default action and of an empty group."""
+
+
+class Call:
+    """An action with its arguments: a default action, a profile member, or (with `seats`) a group of members."""
+
+    __slots__ = ("action", "params", "seats")
+
+    def __init__(self, action: int = NO_ACTION, params: tuple[int, ...] = ()) -> None:
+        self.action = action
+        """Number of the action, the same in all tables."""
+        self.params = params
+        self.seats: tuple[Call, ...] = ()
+        """A group's members, each as often as its weight; empty for anything else."""
+
+
+class Row(Call):
+    """A table entry at work. Translated code reads `action` and `params`, or `target` in an indirect table."""
+
+    __slots__ = ("deadline", "entry", "hit", "meter", "octets", "packets", "priority", "target")
+
+    def __init__(self, entry: TableEntry, priority: int) -> None:
+        super().__init__()
+        self.entry = entry
+        """As the client wrote it."""
+        self.priority = priority
+        """Higher wins; zero where the table has no priorities."""
+        self.target: Call | None = None
+        """The member or group that an indirect entry points at."""
+        self.packets = 0
+        self.octets = 0
+        self.hit = 0
+        """When it was last hit, or else written; nanoseconds of the switch's clock."""
+        self.deadline = 0
+        """When its idle timeout is looked at next; zero: never."""
+        self.meter: Meter | None = None
