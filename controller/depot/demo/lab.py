@@ -152,7 +152,10 @@ class Lab:
 
     def ip(self, namespace: str, *commands: str, family: int | None = None) -> None:
         """Run `ip` commands in a namespace, one after the other; `family` 4 or 6 where the command does not show it."""
-        _run(["ip", *([f"-{family}"] if family else []), "-n", self.full_name(namespace), "-batch", "-"], text="\n".join(commands) + "\n")
+        _run(
+            ["ip", *([f"-{family}"] if family else []), "-n", self.full_name(namespace), "-batch", "-"],
+            text="\n".join(commands) + "\n",
+        )
 
     def add_link(self, one: tuple[str, str], other: tuple[str, str]) -> None:
         """Join two namespaces by a veth pair; each end is (namespace, interface). Offloads are off on both ends."""
@@ -167,7 +170,9 @@ class Lab:
         """Run a program in a namespace to its end; its standard output. Raises LabError when it fails."""
         return _run(self._inside(namespace, argv), seconds=seconds)
 
-    def start(self, namespace: str, name: str, *argv: str, stdout: int | None = None, stdin: int | None = None) -> Process:
+    def start(
+        self, namespace: str, name: str, *argv: str, stdout: int | None = None, stdin: int | None = None
+    ) -> Process:
         """Start a program in a namespace. Output goes to its log, standard output elsewhere if `stdout` says so.
 
         Its standard input is empty unless `stdin` is subprocess.PIPE.

@@ -9,18 +9,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from depot.demo.kernel import listens
 from depot.demo.lab import Lab, LabError, Process, wait_until
 from depot.demo.network import Host
-from depot.demo.sockets import listens
 
-__all__ = ["LARGE_BYTES", "SLOW_PATH", "Visit", "WebMember", "large_page_digest"]
+__all__ = ["PAGES", "Visit", "WebMember", "page_digest", "slowly"]
 
-LARGE_BYTES = 1_200_000
-"""Size of `/large`, the same on every member."""
-SLOW_PATH = "/slow/large"
-"""`/large`, sent at a hundred kilobytes a second: about twelve seconds."""
+PAGES = {"small": 1_000, "medium": 600_000, "large": 1_200_000}
+"""Size of each page, the same on every member."""
 _SLOW_RATE = "100k"
-_SMALL_BYTES = 1000
 _START_SECONDS = 5.0
 
 _CONFIGURATION = """\
@@ -75,13 +72,18 @@ class Visit(NamedTuple):
     """What was asked for, without query."""
 
 
-def _large_page() -> bytes:
-    return random.Random(1).randbytes(LARGE_BYTES)
+def _page(name: str) -> bytes:
+    return random.Random(name).randbytes(PAGES[name])
 
 
-def large_page_digest() -> str:
-    """SHA-256 of `/large`, in hexadecimal."""
-    return sha256(_large_page()).hexdigest()
+def page_digest(name: str) -> str:
+    """SHA-256 of a page, in hexadecimal."""
+    return sha256(_page(name)).hexdigest()
+
+
+def slowly(name: str) -> str:
+    """Path of a page that is sent at a hundred kilobytes a second."""
+    return f"/slow/{name}"
 
 
 @dataclass(slots=True)
@@ -112,8 +114,8 @@ class WebMember:
         pages = self.folder / "pages"
         pages.mkdir(parents=True)
         (pages / "index.html").write_text(f"{self.name}\n")
-        (pages / "small").write_bytes(self.name.encode().ljust(_SMALL_BYTES, b"."))
-        (pages / "large").write_bytes(_large_page())
+        for name in PAGES:
+            (pages / name).write_bytes(_page(name))
         text = _CONFIGURATION.format(folder=self.folder, name=self.name, slow_rate=_SLOW_RATE)
         (self.folder / "nginx.conf").write_text(text)
 

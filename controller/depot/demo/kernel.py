@@ -1,10 +1,10 @@
-"""What the kernel says of the sockets in a process's network namespace, read from /proc without entering it."""
+"""What the kernel says of a process's network namespace, read from /proc without entering it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["counter", "established", "listens"]
+__all__ = ["counter", "established", "listens", "received_bytes"]
 
 _LISTEN = "0A"
 _ESTABLISHED = "01"
@@ -21,13 +21,22 @@ def established(pid: int, port: int, family: int) -> int:
 
 
 def counter(pid: int, protocol: str, name: str) -> int:
-    """A counter of the namespace's IP stack, as /proc/net/snmp and netstat name it: `counter(pid, "Tcp", "OutRsts")`."""
+    """A counter of the namespace's IP stack as /proc/net/snmp and netstat name it, like "Tcp", "OutRsts"."""
     for file in ("snmp", "netstat"):
         lines = Path(f"/proc/{pid}/net/{file}").read_text().splitlines()
         for names, values in zip(lines[::2], lines[1::2], strict=True):
             if names.startswith(f"{protocol}:") and name in names.split():
                 return int(values.split()[names.split().index(name)])
     raise KeyError(f"{protocol} {name}")
+
+
+def received_bytes(pid: int, interface: str) -> int:
+    """Bytes that have come in by an interface of the namespace. Raises KeyError if there is no such interface."""
+    for line in Path(f"/proc/{pid}/net/dev").read_text().splitlines():
+        name, colon, numbers = line.partition(":")
+        if colon and name.strip() == interface:
+            return int(numbers.split()[0])
+    raise KeyError(interface)
 
 
 def _tcp_sockets(pid: int, family: int) -> list[tuple[int, str]]:

@@ -1,0 +1,154 @@
+"""The depot of the lab: a switch program and `depot run`, started as an operator would start them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from depot.demo.configuration import SWITCH_ADDRESS, Service, configuration
+from depot.demo.kernel import listens
+from depot.demo.lab import Lab, LabError, Process, wait_until
+from depot.demo.network import DEPOT, PORTS
+
+__all__ = ["Box", "Target", "program"]
+
+_CPU_PORT = 255
+_START_SECONDS = 20.0
+_ANSWER_SECONDS = 15.0
+
+
+class Target(Enum):
+    """Which program is the switch."""
+
+    SOFTSWITCH = "softswitch"
+    """This project's software switch."""
+    BMV2 = "bmv2"
+    """The reference: `simple_switch_grpc`."""
+
+    @property
+    def program(self) -> str:
+        """The program's name."""
+        return "simple_switch_grpc" if self is Target.BMV2 else "softswitch"
+
+
+def program(name: str) -> str:
+    """Path of one of our commands: beside this Python, where it was installed with us, or on the PATH."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise LabError(f"the command {name} is neither beside {sys.executable} nor on the PATH")
+    return found
+
+
+@dataclass(slots=True)
+class Box:
+    """A switch and its controller in the depot's namespace."""
+
+    lab: Lab
+    """Where they run."""
+    target: Target
+    """Which switch."""
+    switch_address: str = SWITCH_ADDRESS
+    """Where the controller finds the switch."""
+    switch: Process | None = None
+    """The switch program, once started."""
+    controller: Process | None = None
+    """`depot run`, while it should be running."""
+    starts: int = 0
+    """How often the controller was started."""
+
+    @property
+    def config_file(self) -> Path:
+        """The controller's configuration."""
+        return self.lab.folder / "depot.toml"
+
+    @property
+    def socket(self) -> Path:
+        """Where the controller listens for the command line."""
+        return self.lab.folder / "depot.sock"
+
+    def configure(self, services: Iterable[Service]) -> None:
+        """Write the configuration; a running controller reads it at `reload`."""
+        self.config_file.write_text(configuration(services, self.socket, self.switch_address))
+
+    def start_switch(self) -> None:
+        """Start the switch; returns when its P4Runtime server listens. Raises LabError."""
+        ports = [word for port in PORTS for word in ("-i", f"{port.number}@{port.interface}")]
+        server = ["--grpc-server-addr", SWITCH_ADDRESS, "--cpu-port", str(_CPU_PORT)]
+        if self.target is Target.BMV2:
+            events = f"ipc://{self.lab.folder}/bmv2-notifications.ipc"
+            argv = [self.target.program, "--no-p4", *ports, "--device-id", "1", "--notifications-addr", events]
+            argv += ["--", *server]
+        else:
+            argv = [program(self.target.program), *ports, "--device-id", "1", *server]
+        self.switch = switch = self.lab.start(DEPOT, "switch", *argv)
+        port = int(SWITCH_ADDRESS.rpartition(":")[2])
+
+        def ready() -> bool:
+            self.lab.expect_running(switch)
+            return listens(switch.pid, port, 4) or listens(switch.pid, port, 6)
+
+        wait_until(ready, _START_SECONDS, f"{self.target.program} listens at {SWITCH_ADDRESS}")
+
+    def start_controller(self) -> None:
+        """Start `depot run`; returns when the switch holds all it should. Raises LabError."""
+        self.starts += 1
+        argv = [program("depot"), "run", "-c", str(self.config_file)]
+        self.controller = self.lab.start(DEPOT, f"controller-{self.starts}", *argv)
+        self.wait_in_sync()
+
+    def wait_in_sync(self, seconds: float = _START_SECONDS) -> None:
+        """Wait until the switch's tables are what the controller wants. Raises LabError."""
+        wait_until(self.in_sync, seconds, "the switch's tables equal the desired state", every=0.1)
+
+    def in_sync(self) -> bool:
+        """Whether the controller says that its switch holds the desired state. Raises LabError if it has ended."""
+        if self.controller is None:
+            raise LabError("the controller does not run")
+        self.lab.expect_running(self.controller)
+        try:
+            status = self.ask("status")
+        except LabError:
+            return False
+        return all(switch["in_sync"] for switch in status["switches"])
+
+    def kill_controller(self) -> None:
+        """kill -9."""
+        if self.controller is None:
+            raise LabError("the controller does not run")
+        self.controller.kill()
+        self.controller = None
+
+    def stop_controller(self) -> None:
+        """Ask it to end, as a service manager does."""
+        if self.controller is not None:
+            self.controller.stop()
+            self.controller = None
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a `depot` command against the running controller, whatever comes of it."""
+        argv = [program("depot"), *words, "--socket", str(self.socket)]
+        environment = os.environ | {"COLUMNS": "120"}
+        return subprocess.run(
+            argv, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False, env=environment
+        )
+
+    def tell(self, *words: str) -> str:
+        """Run a `depot` command; what it prints. Raises LabError if it fails."""
+        done = self.command(*words)
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()
+            raise LabError(f"depot {' '.join(words)}: status {done.returncode}: {said}")
+        return done.stdout
+
+    def ask(self, *words: str) -> Any:
+        """What a `depot` command answers with `--json`. Raises LabError if it fails."""
+        return json.loads(self.tell(*words, "--json"))
