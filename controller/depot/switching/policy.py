@@ -1,0 +1,86 @@
+"""What the session tracker must know of a VIP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from depot.address import Endpoint, Protocol
+from depot.config.model import MemberFailure, Mode, VipConfig
+from depot.switching.commands import Verdict
+from depot.switching.states import ACTIVE_STATES, SessionState
+
+__all__ = ["EntryTerms", "SessionPolicy"]
+
+
+class EntryTerms(NamedTuple):
+    """What a session's entry looks like in one state, but for its member."""
+
+    verdict: Verdict
+    closing: bool
+    idle_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """How sessions of one VIP are tracked. Times in seconds."""
+
+    vip_id: int
+    """The VIP's id in the data plane."""
+    endpoint: Endpoint
+    """The VIP's address and port."""
+    protocol: Protocol = Protocol.TCP
+    """TCP or UDP."""
+    sees_replies: bool = True
+    """Whether members' packets pass the depot (NAT): then a missing SYN-ACK is known to be missing."""
+    on_member_failure: MemberFailure = MemberFailure.DROP
+    """What a dead member's TCP sessions come to."""
+    time_wait: float = 60.0
+    """How long an entry stays after the close, 2 MSL."""
+    idle_timeout: float = 900.0
+    """How long a session may be silent."""
+    handshake_timeout: float = 30.0
+    """How long an unanswered SYN keeps its session, counted from the client's latest."""
+    answer_timeout: float = 3.0
+    """How long after the SYN its answer counts as missing; without sight of replies: as given."""
+    reset_linger: float = 10.0
+    """How long a reset session must be silent, and a scrapped one is answered for, before its entry goes."""
+    terms: dict[SessionState, EntryTerms] = field(init=False, repr=False, compare=False)
+    """The entry by state, computed from the rest."""
+    load_states: frozenset[SessionState] = field(init=False, repr=False, compare=False)
+    """The states that count as load of the member. Without sight of replies a half-closed session is over."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", self._terms())
+        over = frozenset[SessionState]() if self.sees_replies else {SessionState.CLOSING}
+        object.__setattr__(self, "load_states", ACTIVE_STATES - over)
+
+    @classmethod
+    def of(cls, vip_id: int, vip: VipConfig) -> SessionPolicy:
+        """Return the policy of a configured VIP."""
+        return cls(
+            vip_id=vip_id,
+            endpoint=vip.endpoint,
+            protocol=vip.protocol,
+            sees_replies=vip.mode is Mode.NAT,
+            on_member_failure=vip.on_member_failure,
+            time_wait=vip.time_wait,
+            idle_timeout=vip.idle_timeout,
+            handshake_timeout=vip.handshake_timeout,
+            answer_timeout=vip.health.passive_timeout,
+        )
+
+    def _terms(self) -> dict[SessionState, EntryTerms]:
+        running = EntryTerms(Verdict.FORWARD, False, self.idle_timeout)
+        # Without sight of the member's FIN the client's may be the last: then silence alone tells the end.
+        half_closed = running if self.sees_replies else EntryTerms(Verdict.FORWARD, True, self.time_wait)
+        failed = Verdict.RESET if self.on_member_failure is MemberFailure.RESET else Verdict.DENY
+        return {
+            SessionState.SYN_SEEN: running,
+            SessionState.ESTABLISHED: running,
+            SessionState.ACTIVE: running,
+            SessionState.CLOSING: half_closed,
+            SessionState.TIME_WAIT: EntryTerms(Verdict.FORWARD, True, half_closed.idle_timeout),
+            SessionState.RESET: EntryTerms(Verdict.FORWARD, True, self.reset_linger),
+            SessionState.SCRAPPED: EntryTerms(failed, False, self.idle_timeout),
+        }

@@ -1,0 +1,484 @@
+"""The session tracker: digests, idle timeouts, deaths and the time go in; table commands and notices come out.
+
+Sans-IO: no clock, no switch. Times are seconds of any steady clock, given with every call, never going back. One
+tracker serves one switch. It may be told things late, twice or in the wrong order (the two kinds of digest travel in
+lists of their own), and some not at all: later evidence corrects what it believes, and idleness ends it at the latest.
+
+Commands are the difference between what entries should be and what `take_commands` told before: at most one per key,
+so no batch holds two for one entry, and a session that begins and ends between two calls writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from depot.address import Endpoint, FlowKey, Protocol
+from depot.switching.commands import (
+    CloseReason,
+    EntryCommand,
+    InstallEntry,
+    RemoveEntry,
+    SessionClosed,
+    SessionEstablished,
+    SessionMoved,
+    SessionNotice,
+    SessionOpened,
+    SynUnanswered,
+    UnansweredCause,
+    UpdateEntry,
+    Verdict,
+)
+from depot.switching.deadlines import NEVER, DeadlineWheel
+from depot.switching.early import EarlyEvents
+from depot.switching.policy import EntryTerms, SessionPolicy
+from depot.switching.states import ENDED_STATES, TRANSITIONS, SessionInput, SessionState, TcpFlag
+
+__all__ = ["SessionTracker", "SessionView", "Substitute"]
+
+Substitute = Callable[[int], int | None]
+"""Given a VIP's id, the id of a living member for a session whose own has died; None if there is none."""
+
+_Entry = TypeVar("_Entry", InstallEntry, UpdateEntry)
+
+_FIN, _SYN, _RST, _ACK = (int(flag) for flag in (TcpFlag.FIN, TcpFlag.SYN, TcpFlag.RST, TcpFlag.ACK))
+_CONTROL = _FIN | _SYN | _RST | _ACK
+_CLIENT_FIN, _MEMBER_FIN, _BOTH_FINS = 1, 2, 3
+
+_SYN_REPEAT_GAP = 0.5
+"""Seconds within which a SYN is the one already known: a client's first retry comes after 1 s (RFC 6298, 2.1)."""
+
+_REANNOUNCE_GAP = 1.0
+"""Seconds an entry may take to reach the switch; a flow announced again later has none there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One session as people see it."""
+
+    key: FlowKey
+    """Its flow."""
+    vip_id: int
+    """Its VIP."""
+    member_id: int
+    """Its member."""
+    client: Endpoint
+    """Who opened it."""
+    state: SessionState
+    """What is believed of it."""
+    opened_at: float
+    """When it began or was adopted, in the tracker's time."""
+
+
+class _Session:
+    """One session. `asked_at`: when the member now serving it was first sent the SYN; `syn_at`: the latest SYN."""
+
+    __slots__ = (
+        "announced_member_id", "asked_at", "client_is_hi", "deadline", "dirty_at", "fins", "key", "member_id",
+        "opened_at", "queued_tick", "reported", "state", "syn_at", "vip_id", "written",
+    )  # fmt: skip
+
+    def __init__(self, key: FlowKey) -> None:
+        self.key = key
+        self.vip_id = self.member_id = self.announced_member_id = 0
+        self.client_is_hi = False
+        self.state = SessionState.GONE
+        self.fins = 0
+        self.opened_at = self.asked_at = self.syn_at = self.dirty_at = 0.0
+        self.reported = False
+        self.written = False
+        self.deadline = NEVER
+        self.queued_tick = -1
+
+
+class SessionTracker:
+    """All sessions of one switch. Call `set_policy` for each VIP first; then feed, and take what comes out."""
+
+    def __init__(self, substitute: Substitute = lambda vip_id: None) -> None:
+        self._substitute = substitute
+        self._policies: dict[int, SessionPolicy] = {}
+        self._vips: dict[tuple[Endpoint, int], int] = {}
+        self._sessions: dict[FlowKey, _Session] = {}
+        self._load: dict[tuple[int, int], dict[_Session, None]] = {}  # by VIP and member, as an ordered set
+        self._vip_load: dict[int, int] = {}
+        self._down: set[tuple[int, int]] = set()
+        self._early = EarlyEvents()
+        self._wheel: DeadlineWheel[_Session] = DeadlineWheel()
+        self._dirty: dict[FlowKey, bool] = {}  # key -> whether an entry was there at the last take_commands
+        self._notices: list[SessionNotice] = []
+
+    def set_policy(self, policy: SessionPolicy) -> None:
+        """Add a VIP or change how it is tracked; its sessions follow the new times from their next change of state."""
+        self._vips = {place: vip_id for place, vip_id in self._vips.items() if vip_id != policy.vip_id}
+        self._vips[policy.endpoint, policy.protocol] = policy.vip_id
+        self._policies[policy.vip_id] = policy
+
+    def remove_vip(self, vip_id: int, now: float) -> None:
+        """Forget a VIP; all its sessions end and their entries go."""
+        self._remove(lambda session: session.vip_id == vip_id, now)
+        if policy := self._policies.pop(vip_id, None):
+            del self._vips[policy.endpoint, policy.protocol]
+        self._vip_load.pop(vip_id, None)
+
+    def remove_member(self, vip_id: int, member_id: int, now: float) -> None:
+        """Forget a member of a VIP; its sessions end and their entries go. To let them finish, drain it first."""
+        self._remove(lambda session: session.vip_id == vip_id and session.member_id == member_id, now)
+        self._load.pop((vip_id, member_id), None)
+        self._down.discard((vip_id, member_id))
+
+    def _remove(self, concerns: Callable[[_Session], bool], now: float) -> None:
+        for session in [session for session in self._sessions.values() if concerns(session)]:
+            self._enter(session, SessionState.GONE, now, CloseReason.REMOVED)
+
+    def new_flow(
+        self, key: FlowKey, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float
+    ) -> None:
+        """Take a ``new_flow`` digest. Of a VIP that is not known (any more) it is ignored."""
+        if vip_id not in self._policies:
+            return
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._sessions[key] = _Session(key)
+            self._open(session, vip_id, member_id, client_is_hi, tcp_flags, now)
+        elif self._is_succeeded(session, member_id, tcp_flags, now):
+            self._leave_load(session, CloseReason.SUCCEEDED, now)
+            self._open(session, vip_id, member_id, client_is_hi, tcp_flags, now)
+        else:
+            self._announced_again(session, tcp_flags, now)
+
+    def tcp_event(self, key: FlowKey, src_is_hi: bool, tcp_flags: int, now: float) -> None:
+        """Take a ``tcp_event`` digest: a packet with SYN, FIN or RST, from the key's higher endpoint or not."""
+        session = self._sessions.get(key)
+        if session is None:
+            if tcp_flags & (_SYN | _ACK | _RST | _FIN) not in (_SYN, _ACK, 0):
+                self._early.add(key, src_is_hi, tcp_flags, now)
+            return
+        from_client = src_is_hi == session.client_is_hi
+        if tcp_flags & _RST:
+            self._reset(session, from_client, now)
+        elif tcp_flags & _SYN:
+            self._synchronise(session, from_client, src_is_hi, tcp_flags, now)
+        elif tcp_flags & _FIN:
+            session.fins |= _CLIENT_FIN if from_client else _MEMBER_FIN
+            last = session.fins == _BOTH_FINS
+            self._feed(session, SessionInput.LAST_FIN if last else SessionInput.FIN, now, CloseReason.FIN)
+
+    def idle(self, key: FlowKey, now: float) -> None:
+        """Take the switch's word that an entry has seen no packet for its idle timeout."""
+        session = self._sessions.get(key)
+        if session is None:
+            self._dirty[key] = True  # an entry that nobody wants
+        else:
+            reason = CloseReason.UNANSWERED if session.state is SessionState.SYN_SEEN else CloseReason.IDLE
+            self._feed(session, SessionInput.IDLE, now, reason)
+
+    def member_down(self, vip_id: int, member_id: int, now: float) -> None:
+        """A member is dead for a VIP: sessions it holds state for are scrapped, the others move to a substitute."""
+        self._down.add((vip_id, member_id))
+        for session in list(self._load.get((vip_id, member_id), ())):
+            if session.state in (SessionState.SYN_SEEN, SessionState.ACTIVE):
+                self._move(session, now)
+            else:
+                self._feed(session, SessionInput.MEMBER_DOWN, now, CloseReason.MEMBER_DOWN)
+
+    def member_up(self, vip_id: int, member_id: int) -> None:
+        """A member lives again."""
+        self._down.discard((vip_id, member_id))
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        self._early.expire(now)
+        for session in self._wheel.due(now):
+            if session.state is SessionState.SYN_SEEN:
+                self._answer_missing(session, now)
+            else:
+                self._feed(session, SessionInput.TIMEOUT, now, CloseReason.FIN)
+
+    def next_deadline(self) -> float | None:
+        """Return when `handle_timer` wants to be called; None: not yet."""
+        return self._wheel.next_deadline()
+
+    def reconcile(self, present: Iterable[InstallEntry], now: float) -> None:
+        """Take all entries of ``connection_table`` as just read from the switch, after a (re)connect.
+
+        Sessions nobody knows are adopted: established, ended (`closing`), or scrapped (no FORWARD). Entries of no VIP
+        will be removed, entries that should be different updated, missing ones installed.
+        """
+        self._dirty = {}
+        for session in self._sessions.values():
+            session.written = False
+        for entry in present:
+            known = self._sessions.get(entry.key)
+            if known is None:
+                known = self._adopt(entry, now)
+            if known is None:
+                self._dirty[entry.key] = True
+            else:
+                known.written = True
+                if self._wanted(known, InstallEntry) != entry:
+                    self._dirty[entry.key] = True
+        for session in self._sessions.values():
+            if not session.written:
+                self._want(session, now)
+
+    def adopt(self, entry: InstallEntry, now: float) -> bool:
+        """Take one entry read from the switch as a session's; False, and nothing is done, if it is of no VIP."""
+        return self._adopt(entry, now) is not None
+
+    def entry_lost(self, key: FlowKey, now: float) -> None:
+        """The switch has no entry with this key though it was told; it will be told again if there is a session."""
+        if session := self._sessions.get(key):
+            session.written = False
+            self._dirty.pop(key, None)
+            self._want(session, now)
+
+    def entries(self) -> Iterator[InstallEntry]:
+        """Yield every entry that should be in ``connection_table``."""
+        return (self._wanted(session, InstallEntry) for session in self._sessions.values())
+
+    def take_commands(self) -> list[EntryCommand]:
+        """Return what must change in ``connection_table`` since the last call, one command per key, oldest first."""
+        dirty, self._dirty = self._dirty, {}
+        commands: list[EntryCommand] = []
+        for key, existed in dirty.items():
+            session = self._sessions.get(key)
+            if session is not None:
+                session.written = True
+                commands.append(self._wanted(session, UpdateEntry) if existed else self._wanted(session, InstallEntry))
+            elif existed:
+                commands.append(RemoveEntry(key))
+        return commands
+
+    def take_notices(self) -> list[SessionNotice]:
+        """Return what became of sessions since the last call, in order."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def __len__(self) -> int:
+        """Return how many sessions have entries, ended ones among them."""
+        return len(self._sessions)
+
+    def member_sessions(self, vip_id: int, member_id: int) -> int:
+        """Return how many active sessions a member of a VIP serves."""
+        return len(self._load.get((vip_id, member_id), ()))
+
+    def vip_sessions(self, vip_id: int) -> int:
+        """Return how many active sessions a VIP has."""
+        return self._vip_load.get(vip_id, 0)
+
+    def sessions(self) -> Iterator[SessionView]:
+        """Yield every session; do not feed the tracker meanwhile."""
+        for s in self._sessions.values():
+            yield SessionView(s.key, s.vip_id, s.member_id, s.key.client(s.client_is_hi), s.state, s.opened_at)
+
+    def _open(
+        self, session: _Session, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float
+    ) -> None:
+        """Begin a session, also in the place of one that has ended; then replay what came too early."""
+        session.announced_member_id = member_id
+        if (vip_id, member_id) in self._down:
+            member_id = self._living(vip_id) or member_id
+        session.vip_id = vip_id
+        session.member_id = member_id
+        session.client_is_hi = client_is_hi
+        session.opened_at = session.asked_at = session.syn_at = now
+        session.reported = False
+        session.fins = _CLIENT_FIN if tcp_flags & _FIN else 0
+        state = _first_state(session.key, tcp_flags)
+        self._enter_load(session, state)
+        self._want(session, now)
+        if state is not SessionState.RESET:
+            self._notices.append(SessionOpened(session.key, vip_id, member_id, client_is_hi, now))
+        if state is SessionState.SYN_SEEN:
+            self._wheel.set(session, now + self._policies[vip_id].answer_timeout)
+        else:
+            session.deadline = NEVER
+        for src_is_hi, flags in self._early.take(session.key, now):
+            self.tcp_event(session.key, src_is_hi, flags, now)
+
+    def _is_succeeded(self, session: _Session, member_id: int, tcp_flags: int, now: float) -> bool:
+        """Whether an announcement is of a new session with the same flow key.
+
+        The data plane chooses a member anew for a SYN on an ended session, and for one whose entry it lacks.
+        """
+        is_syn = tcp_flags & _CONTROL == _SYN
+        is_other = member_id != session.announced_member_id
+        if session.state in ENDED_STATES:
+            return is_syn or is_other
+        return is_syn and is_other and now - session.syn_at >= _REANNOUNCE_GAP
+
+    def _announced_again(self, session: _Session, tcp_flags: int, now: float) -> None:
+        """The data plane has no entry yet, or lost it; one that is closing is announced although it has one."""
+        if not self._terms(session).closing and now - session.dirty_at >= _REANNOUNCE_GAP:
+            session.written = False
+            self._dirty.pop(session.key, None)
+            self._want(session, now)
+        if tcp_flags & _CONTROL == _SYN:
+            self._syn_again(session, now)
+        else:
+            self._feed(session, SessionInput.TRAFFIC, now, CloseReason.FIN)
+
+    def _reset(self, session: _Session, from_client: bool, now: float) -> None:
+        reason = CloseReason.RST
+        if session.state is SessionState.SYN_SEEN and not from_client:
+            reason = CloseReason.REFUSED
+            self._unanswered(session, UnansweredCause.REFUSED)
+        self._feed(session, SessionInput.RST, now, reason)
+
+    def _synchronise(self, session: _Session, from_client: bool, src_is_hi: bool, tcp_flags: int, now: float) -> None:
+        """A SYN or SYN-ACK; a member's answer on an ended session is its successor's, not announced yet."""
+        if from_client and not tcp_flags & _ACK:
+            self._syn_again(session, now)
+        elif not from_client and tcp_flags & _ACK:
+            if session.state in ENDED_STATES:
+                self._early.add(session.key, src_is_hi, tcp_flags, now)
+            else:
+                self._feed(session, SessionInput.ANSWER, now, CloseReason.FIN)
+
+    def _syn_again(self, session: _Session, now: float) -> None:
+        """The client's SYN: the one already known, or a retry, which says that the answer did not come."""
+        if session.state is not SessionState.SYN_SEEN or now - session.syn_at < _SYN_REPEAT_GAP:
+            return
+        session.syn_at = now
+        policy = self._policies[session.vip_id]
+        if session.reported or not policy.sees_replies:
+            self._unanswered(session, UnansweredCause.REPEATED)
+            self._wheel.set(session, now + policy.handshake_timeout)
+
+    def _answer_missing(self, session: _Session, now: float) -> None:
+        """A SYN's time is over. Where replies are not seen, a client that asks no more has its answer."""
+        policy = self._policies[session.vip_id]
+        if not policy.sees_replies:
+            self._feed(session, SessionInput.TRAFFIC, now, CloseReason.FIN)
+        elif session.reported:
+            self._feed(session, SessionInput.TIMEOUT, now, CloseReason.UNANSWERED)
+        else:
+            self._unanswered(session, UnansweredCause.TIMEOUT)
+            self._wheel.set(session, session.syn_at + policy.handshake_timeout)
+
+    def _unanswered(self, session: _Session, cause: UnansweredCause) -> None:
+        session.reported = True
+        self._notices.append(SynUnanswered(session.key, session.vip_id, session.member_id, cause))
+
+    def _feed(self, session: _Session, what: SessionInput, now: float, reason: CloseReason) -> None:
+        """Move along the table; what it lacks is ignored."""
+        old = session.state
+        new = TRANSITIONS[old].get(what)
+        if new is None or new is old:
+            return
+        if old is SessionState.SYN_SEEN and new is not SessionState.GONE and new is not SessionState.RESET:
+            assumed = what is not SessionInput.ANSWER
+            if not (assumed and session.reported):
+                after = now - session.asked_at
+                self._notices.append(SessionEstablished(session.key, session.vip_id, session.member_id, after, assumed))
+        self._enter(session, new, now, reason)
+
+    def _enter(self, session: _Session, state: SessionState, now: float, reason: CloseReason) -> None:
+        policy = self._policies[session.vip_id]
+        old_terms = policy.terms[session.state]
+        if session.state in policy.load_states and state not in policy.load_states:
+            self._leave_load(session, reason, now)
+        session.state = state
+        if state is SessionState.GONE:
+            session.deadline = NEVER
+            del self._sessions[session.key]
+            self._dirty.setdefault(session.key, session.written)
+            return
+        if policy.terms[state] != old_terms:
+            self._want(session, now)
+        if state is SessionState.TIME_WAIT:
+            self._wheel.set(session, now + policy.time_wait)
+        elif state is SessionState.SCRAPPED:
+            self._wheel.set(session, now + policy.reset_linger)
+        else:
+            session.deadline = NEVER
+
+    def _enter_load(self, session: _Session, state: SessionState) -> None:
+        session.state = state
+        if state in self._policies[session.vip_id].load_states:
+            self._load.setdefault((session.vip_id, session.member_id), {})[session] = None
+            self._vip_load[session.vip_id] = self._vip_load.get(session.vip_id, 0) + 1
+
+    def _leave_load(self, session: _Session, reason: CloseReason, now: float) -> None:
+        """Uncount a session if it counts, and tell that it is over."""
+        load = self._load.get((session.vip_id, session.member_id), {})
+        if session not in load:
+            return
+        del load[session]
+        self._vip_load[session.vip_id] -= 1
+        duration = now - session.opened_at
+        self._notices.append(SessionClosed(session.key, session.vip_id, session.member_id, reason, duration))
+
+    def _move(self, session: _Session, now: float) -> None:
+        """Give a session without state at its dead member to a living one; end it if there is none."""
+        to_member_id = self._living(session.vip_id)
+        if to_member_id is None:
+            self._feed(session, SessionInput.MEMBER_DOWN, now, CloseReason.MEMBER_DOWN)
+            return
+        del self._load[session.vip_id, session.member_id][session]
+        self._load.setdefault((session.vip_id, to_member_id), {})[session] = None
+        self._notices.append(SessionMoved(session.key, session.vip_id, session.member_id, to_member_id))
+        session.member_id = to_member_id
+        session.asked_at = now
+        session.reported = False
+        self._want(session, now)
+        if session.state is SessionState.SYN_SEEN:
+            self._wheel.set(session, now + self._policies[session.vip_id].answer_timeout)
+
+    def _living(self, vip_id: int) -> int | None:
+        member_id = self._substitute(vip_id)
+        return None if (vip_id, member_id) in self._down else member_id
+
+    def _want(self, session: _Session, now: float) -> None:
+        """Have the session's entry written."""
+        session.dirty_at = now
+        self._dirty.setdefault(session.key, session.written)
+
+    def _terms(self, session: _Session) -> EntryTerms:
+        return self._policies[session.vip_id].terms[session.state]
+
+    def _wanted(self, session: _Session, command: type[_Entry]) -> _Entry:
+        verdict, closing, idle_timeout = self._terms(session)
+        return command(session.key, verdict, session.member_id, session.client_is_hi, closing, idle_timeout)
+
+    def _adopt(self, entry: InstallEntry, now: float) -> _Session | None:
+        """Make a session of an entry. Its own idle timeout stays until its state changes."""
+        place = self._vip_of(entry.key)
+        if place is None:
+            return None
+        session = self._sessions[entry.key] = _Session(entry.key)
+        session.vip_id, session.client_is_hi = place
+        session.member_id = session.announced_member_id = entry.member_id
+        session.opened_at = session.asked_at = session.syn_at = session.dirty_at = now
+        session.written = True
+        policy = self._policies[session.vip_id]
+        if entry.verdict is not Verdict.FORWARD:
+            session.state = SessionState.SCRAPPED
+            self._wheel.set(session, now + policy.reset_linger)
+        elif entry.closing:
+            session.state = SessionState.TIME_WAIT
+            self._wheel.set(session, now + policy.time_wait)
+        else:
+            is_udp = entry.key.protocol == Protocol.UDP
+            self._enter_load(session, SessionState.ACTIVE if is_udp else SessionState.ESTABLISHED)
+        return session
+
+    def _vip_of(self, key: FlowKey) -> tuple[int, bool] | None:
+        """Return the VIP that a flow is to, and whether its client is the higher endpoint."""
+        for server, client_is_hi in ((key.low, True), (key.high, False)):
+            vip_id = self._vips.get((server, key.protocol))
+            if vip_id is not None:
+                return vip_id, client_is_hi
+        return None
+
+
+def _first_state(key: FlowKey, tcp_flags: int) -> SessionState:
+    """Return the state of a session whose first announced packet carries these flags."""
+    if key.protocol == Protocol.UDP:
+        return SessionState.ACTIVE
+    if tcp_flags & _RST:
+        return SessionState.RESET
+    if tcp_flags & _SYN:
+        return SessionState.SYN_SEEN
+    return SessionState.CLOSING if tcp_flags & _FIN else SessionState.ESTABLISHED
