@@ -5,6 +5,7 @@
 #define CONSTANTS_P4
 
 #define CPU_PORT 255  // the port behind which the P4Runtime server sits
+#define LAST_PORT 510  // 511 is simple_switch's drop port
 
 // EtherTypes (IEEE 802)
 const bit<16> ETHER_TYPE_IPV4 = 0x0800;
@@ -90,7 +91,7 @@ const drop_reason_t DROP_DENIED = 11;               // the connection's entry sa
 const drop_reason_t DROP_NOT_SERVED = 12;           // for one of our addresses, but no VIP there
 const drop_reason_t DROP_NO_ROUTE = 13;
 const drop_reason_t DROP_FOREIGN_NEIGHBOUR = 14;    // ARP or neighbour discovery that is not about us
-const drop_reason_t DROP_BAD_PACKET_OUT = 15;       // names the controller's own port
+const drop_reason_t DROP_BAD_PACKET_OUT = 15;       // leaves by a port that is none, or the controller's own
 
 // Why a packet went to the controller: packet_in.reason and the index into `punts`.
 typedef bit<8> punt_reason_t;

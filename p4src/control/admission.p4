@@ -2,6 +2,7 @@
 // Step 3: is this frame for us?
 
 control admission(inout headers_t hdr, inout metadata_t meta) {
+    @id(ADMIT_ACTION_ID)
     action admit() {}
 
     action refuse() {
@@ -17,7 +18,7 @@ control admission(inout headers_t hdr, inout metadata_t meta) {
             hdr.ethernet.dst_mac: exact @name("mac");
         }
         actions = {
-            @id(ADMIT_ACTION_ID) admit;
+            admit;
             @defaultonly refuse;
         }
         const default_action = refuse;

@@ -8,6 +8,7 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
     @id(CONNECTION_COUNTER_ID)
     direct_counter(CounterType.packets_and_bytes) connection_counter;
 
+    @id(RESTORE_VIP_ACTION_ID)
     action restore_vip(address_t vip_addr, port_t vip_port) {
         meta.reply_of_member = true;
         meta.vip_addr = vip_addr;
@@ -23,7 +24,7 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
             meta.protocol: exact @name("protocol");
         }
         actions = {
-            @id(RESTORE_VIP_ACTION_ID) restore_vip;
+            restore_vip;
             @defaultonly NoAction;
         }
         const default_action = NoAction;
@@ -31,6 +32,7 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
         size = NAT_SOURCE_TABLE_SIZE;
     }
 
+    @id(FORWARD_TO_MEMBER_ACTION_ID)
     action forward_to_member(member_id_t member_id, bit<1> client_is_hi, bit<1> closing) {
         meta.session_known = true;
         meta.member_id = member_id;
@@ -38,11 +40,13 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
         meta.closing = closing == 1;
     }
 
+    @id(RESET_CONNECTION_ACTION_ID)
     action reset_connection() {
         meta.verdict = PUNT;
         meta.punt_reason = PUNT_RESET_SESSION;
     }
 
+    @id(DENY_CONNECTION_ACTION_ID)
     action deny_connection() {
         meta.verdict = DROP;
         meta.drop_reason = DROP_DENIED;
@@ -58,9 +62,9 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
             meta.protocol: exact @name("protocol");
         }
         actions = {
-            @id(FORWARD_TO_MEMBER_ACTION_ID) forward_to_member;
-            @id(RESET_CONNECTION_ACTION_ID) reset_connection;
-            @id(DENY_CONNECTION_ACTION_ID) deny_connection;
+            forward_to_member;
+            reset_connection;
+            deny_connection;
             @defaultonly NoAction;
         }
         const default_action = NoAction;

@@ -5,6 +5,7 @@ control members(inout headers_t hdr, inout metadata_t meta) {
     @id(MEMBER_COUNTER_ID)
     direct_counter(CounterType.packets_and_bytes) member_counter;
 
+    @id(NAT_TO_MEMBER_ACTION_ID)
     action nat_to_member(address_t address, port_t port) {
         meta.rewrite = REWRITE_DESTINATION;
         meta.new_addr = address;
@@ -13,10 +14,12 @@ control members(inout headers_t hdr, inout metadata_t meta) {
     }
 
     // Direct server return: the packet stays as it is, the member has the VIP on its loopback.
+    @id(DSR_TO_MEMBER_ACTION_ID)
     action dsr_to_member(address_t address) {
         meta.route_addr = address;
     }
 
+    @id(IPIP_TO_MEMBER_ACTION_ID)
     action ipip_to_member(address_t outer_src, address_t outer_dst) {
         meta.rewrite = REWRITE_ENCAPSULATE;
         meta.outer_src = outer_src;
@@ -35,9 +38,9 @@ control members(inout headers_t hdr, inout metadata_t meta) {
             meta.member_id: exact @name("member_id");
         }
         actions = {
-            @id(NAT_TO_MEMBER_ACTION_ID) nat_to_member;
-            @id(DSR_TO_MEMBER_ACTION_ID) dsr_to_member;
-            @id(IPIP_TO_MEMBER_ACTION_ID) ipip_to_member;
+            nat_to_member;
+            dsr_to_member;
+            ipip_to_member;
             @defaultonly member_gone;
         }
         const default_action = member_gone;

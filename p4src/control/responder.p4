@@ -6,6 +6,7 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
     mac_t our_mac = 0;
     address_t asked = 0;
 
+    @id(ANSWER_ACTION_ID)
     action answer(mac_t mac) {
         our_mac = mac;
     }
@@ -18,7 +19,7 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
             asked: exact @name("address");
         }
         actions = {
-            @id(ANSWER_ACTION_ID) answer;
+            answer;
             @defaultonly NoAction;
         }
         const default_action = NoAction;

@@ -3,6 +3,7 @@
 // neighbour or writes the ICMP error.
 
 control routing(inout headers_t hdr, inout metadata_t meta) {
+    @id(ROUTE_VIA_ACTION_ID)
     action route_via(bit<16> port, address_t next_hop, bit<16> mtu) {
         meta.egress_port = port[8:0];
         meta.next_hop = next_hop;
@@ -10,6 +11,7 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
         meta.verdict = FORWARD;
     }
 
+    @id(ROUTE_CONNECTED_ACTION_ID)
     action route_connected(bit<16> port, bit<16> mtu) {
         meta.egress_port = port[8:0];
         meta.next_hop = meta.route_addr;
@@ -18,6 +20,7 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
     }
 
     // One of our own addresses, and nothing above has claimed the packet.
+    @id(ROUTE_LOCAL_ACTION_ID)
     action route_local() {
         meta.verdict = DROP;
         meta.drop_reason = meta.is_fragment ? DROP_FRAGMENT : DROP_NOT_SERVED;
@@ -34,15 +37,16 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
             meta.route_addr: lpm @name("address");
         }
         actions = {
-            @id(ROUTE_VIA_ACTION_ID) route_via;
-            @id(ROUTE_CONNECTED_ACTION_ID) route_connected;
-            @id(ROUTE_LOCAL_ACTION_ID) route_local;
+            route_via;
+            route_connected;
+            route_local;
             @defaultonly no_route;
         }
         const default_action = no_route;
         size = ROUTE_TABLE_SIZE;
     }
 
+    @id(SET_NEIGHBOUR_ACTION_ID)
     action set_neighbour(mac_t src_mac, mac_t dst_mac) {
         meta.src_mac = src_mac;
         meta.dst_mac = dst_mac;
@@ -67,7 +71,7 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
             meta.next_hop: exact @name("address");
         }
         actions = {
-            @id(SET_NEIGHBOUR_ACTION_ID) set_neighbour;
+            set_neighbour;
             @defaultonly unresolved;
         }
         const default_action = unresolved;

@@ -28,6 +28,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
         meta.drop_reason = reason;
     }
 
+    @id(SERVE_VIP_ACTION_ID)
     action serve_vip(vip_id_t vip_id, bit<16> schedule_size) {
         is_vip = true;
         meta.vip_id = vip_id;
@@ -42,7 +43,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             meta.protocol: exact @name("protocol");
         }
         actions = {
-            @id(SERVE_VIP_ACTION_ID) serve_vip;
+            serve_vip;
             @defaultonly NoAction;
         }
         const default_action = NoAction;
@@ -50,6 +51,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
         size = VIP_TABLE_SIZE;
     }
 
+    @id(ASSIGN_MEMBER_ACTION_ID)
     action assign_member(member_id_t member_id) {
         meta.member_id = member_id;
     }
@@ -67,7 +69,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             meta.schedule_slot: exact @name("slot");
         }
         actions = {
-            @id(ASSIGN_MEMBER_ACTION_ID) assign_member;
+            assign_member;
             @defaultonly no_member;
         }
         const default_action = no_member;
