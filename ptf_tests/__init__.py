@@ -1,0 +1,1 @@
+"""Packet tests of the forwarding program: one set of cases, every target."""

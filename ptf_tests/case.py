@@ -1,0 +1,148 @@
+"""What a packet case is: entries, packets in, and everything that must come of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+__all__ = ["CPU_PORT", "Case", "Digest", "DropReason", "Entry", "Outcome", "PacketIn", "PuntReason", "Step", "Submit"]
+
+CPU_PORT = 255
+
+
+class DropReason(IntEnum):
+    """Index into the counter `drops` (p4src/constants.p4)."""
+
+    MALFORMED = 1
+    BAD_CHECKSUM = 2
+    NOT_OUR_MAC = 3
+    UNKNOWN_ETHER_TYPE = 4
+    IP_OPTIONS = 5
+    FRAGMENT = 6
+    MARTIAN = 7
+    NO_SESSION = 8
+    NO_MEMBER = 9
+    MEMBER_GONE = 10
+    DENIED = 11
+    NOT_SERVED = 12
+    NO_ROUTE = 13
+    FOREIGN_NEIGHBOUR = 14
+    BAD_PACKET_OUT = 15
+
+
+class PuntReason(IntEnum):
+    """`packet_in.reason` and index into the counter `punts` (p4src/constants.p4)."""
+
+    TTL_EXPIRED = 1
+    TOO_BIG = 2
+    NEIGHBOUR_UNRESOLVED = 3
+    RESET_SESSION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A table entry by the P4Info's names."""
+
+    table: str
+    match: Mapping[str, int | tuple[int, int]]
+    """Field to value; (value, prefix length in bits) for a longest-prefix field."""
+    action: str
+    params: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What names the entry within the switch."""
+        return (self.table, tuple(sorted(self.match.items())))
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIn:
+    """A packet at the controller."""
+
+    reason: int
+    ingress_port: int
+    payload: bytes
+    detail: int = 0
+    address: int = 0
+    """Zero but for `NEIGHBOUR_UNRESOLVED`: elsewhere the program gives it no meaning."""
+
+    @classmethod
+    def of(cls, header: Mapping[str, int], payload: bytes) -> PacketIn:
+        """From the fields of a `packet_in` header."""
+        address = header["address"] if header["reason"] == PuntReason.NEIGHBOUR_UNRESOLVED else 0
+        return cls(header["reason"], header["ingress_port"], payload, header["detail"], address)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """One sample: the digest's name and its members in the order of the struct."""
+
+    name: str
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """A packet-out instead of a packet on a port."""
+
+    egress_port: int = 0
+    ingress_port: int = 0
+    submit_to_ingress: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Everything that one packet caused. Two outcomes are equal whatever the order within each kind was."""
+
+    outputs: Counter[tuple[int, bytes]] = field(default_factory=Counter)
+    """(port, frame)"""
+    packet_ins: Counter[PacketIn] = field(default_factory=Counter)
+    digests: Counter[Digest] = field(default_factory=Counter)
+    drops: Counter[int] = field(default_factory=Counter)
+    """By `DropReason`."""
+    punts: Counter[int] = field(default_factory=Counter)
+    """By `PuntReason`."""
+
+    def count(self) -> int:
+        """Frames, packet-ins and digests together."""
+        return self.outputs.total() + self.packet_ins.total() + self.digests.total()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One packet and what must come of it; what is not named must not happen."""
+
+    packet: bytes
+    port: int | Submit
+    """Where it arrives."""
+    out: tuple[tuple[int, bytes], ...] = ()
+    """(port, frame) of each frame that leaves."""
+    drop: DropReason | None = None
+    packet_in: PacketIn | None = None
+    digest: Digest | None = None
+
+    def expected(self) -> Outcome:
+        """The step's right outcome."""
+        outcome = Outcome(outputs=Counter(self.out))
+        if self.drop is not None:
+            outcome.drops[self.drop] += 1
+        if self.packet_in is not None:
+            outcome.packet_ins[self.packet_in] += 1
+            outcome.punts[self.packet_in.reason] += 1
+        if self.digest is not None:
+            outcome.digests[self.digest] += 1
+        return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A short story: entries beyond those of the network, then packets in order."""
+
+    name: str
+    """A Python identifier, unique over all cases."""
+    steps: tuple[Step, ...]
+    entries: tuple[Entry, ...] = ()
+    wire: bool = True
+    """False where a real port cannot carry a packet of the case."""

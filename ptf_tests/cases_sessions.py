@@ -1,0 +1,232 @@
+"""Sessions: allocated, remembered, known; both families, both protocols, each mode, both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ptf_tests.case import Case, DropReason, PacketIn, PuntReason, Step
+from ptf_tests.network import CLIENT, FAMILIES, STRANGER
+from ptf_tests.services import MODES, PROTOCOLS, Service
+
+__all__ = ["cases"]
+
+
+def cases() -> Iterator[Case]:
+    """Every case of this module."""
+    for family in FAMILIES:
+        for protocol in PROTOCOLS:
+            for mode in MODES:
+                kind = f"{mode}_ipv{family}_{protocol}"
+                yield allocated(f"{kind}_new_sessions_take_turns", Service(family, protocol, mode))
+                yield known(f"{kind}_entry_decides", Service(family, protocol, mode))
+                yield way_back(f"{kind}_way_back", Service(family, protocol, mode))
+            yield strict_entries(f"ipv{family}_{protocol}_denied_and_reset", Service(family, protocol, "nat"))
+            yield empty_schedule(f"ipv{family}_{protocol}_no_member", Service(family, protocol, "nat", schedule=()))
+            yield member_gone(f"ipv{family}_{protocol}_member_gone", Service(family, protocol, "nat"))
+            yield from_afar(f"ipv{family}_{protocol}_client_behind_a_router", Service(family, protocol, "nat"))
+        yield flags(f"ipv{family}_tcp_flags_are_told", Service(family, "tcp", "nat"))
+        yield flags_of_remembered(f"ipv{family}_tcp_flags_before_the_entry", Service(family, "tcp", "nat"))
+        yield retransmitted(f"ipv{family}_tcp_syn_again", Service(family, "tcp", "dsr"))
+        yield closing(f"ipv{family}_tcp_ports_used_again_while_closing", Service(family, "tcp", "nat"))
+        yield unknown(f"ipv{family}_tcp_of_no_session", Service(family, "tcp", "nat"))
+        yield weighted(f"ipv{family}_weighted_schedule", Service(family, "udp", "dsr", schedule=(0, 0, 1)))
+
+
+def allocated(name: str, service: Service) -> Case:
+    """Three sessions go to member 0, 1, 0; the second packets follow the first ones without a digest."""
+    opening = "S" if service.protocol == "tcp" else ""
+    steps = []
+    for number, member in enumerate((0, 1, 0)):
+        session = service.session(number)
+        steps.append(
+            Step(
+                session.request(opening),
+                CLIENT.port,
+                out=(session.delivered(member, opening),),
+                digest=session.new_flow(member, opening),
+            )
+        )
+    for number, member in ((1, 1), (0, 0)):
+        session = service.session(number)
+        data = {"seq": 1001, "payload": b"x" * 1201}
+        steps.append(Step(session.request(**data), CLIENT.port, out=(session.delivered(member, **data),)))
+    return Case(name, tuple(steps), service.entries())
+
+
+def known(name: str, service: Service) -> Case:
+    """An entry names member 1: its packets go there, and the schedule's turn stays with new sessions."""
+    session, other = service.session(), service.session(1)
+    opening = "S" if service.protocol == "tcp" else ""
+    return Case(
+        name,
+        (
+            Step(session.request(), CLIENT.port, out=(session.delivered(1),)),
+            Step(
+                other.request(opening),
+                CLIENT.port,
+                out=(other.delivered(0, opening),),
+                digest=other.new_flow(0, opening),
+            ),
+            Step(session.request(payload=b""), CLIENT.port, out=(session.delivered(1, payload=b""),)),
+        ),
+        (*service.entries(), session.known(1)),
+    )
+
+
+def way_back(name: str, service: Service) -> Case:
+    """What the member sends: with and without an entry it leaves as the VIP's, for NAT after a rewrite."""
+    session, unknown_session = service.session(), service.session(1)
+    member = service.members[1]
+    return Case(
+        name,
+        (
+            Step(session.reply(1), member.port, out=(session.returned(),)),
+            Step(unknown_session.reply(1), member.port, out=(unknown_session.returned(),)),
+        ),
+        (*service.entries(), session.known(1)),
+    )
+
+
+def strict_entries(name: str, service: Service) -> Case:
+    """`deny_connection` drops, `reset_connection` asks the controller for a reset."""
+    denied, reset = service.session(0), service.session(1)
+    punted = PacketIn(PuntReason.RESET_SESSION, CLIENT.port, reset.request())
+    return Case(
+        name,
+        (
+            Step(denied.request(), CLIENT.port, drop=DropReason.DENIED),
+            Step(reset.request(), CLIENT.port, packet_in=punted),
+        ),
+        (*service.entries(), denied.entry("deny_connection"), reset.entry("reset_connection")),
+    )
+
+
+def empty_schedule(name: str, service: Service) -> Case:
+    opening = "S" if service.protocol == "tcp" else ""
+    step = Step(service.session().request(opening), CLIENT.port, drop=DropReason.NO_MEMBER)
+    return Case(name, (step, step), service.entries())
+
+
+def member_gone(name: str, service: Service) -> Case:
+    session = service.session()
+    entries = tuple(entry for entry in service.entries() if entry.table != "member_table")
+    return Case(
+        name,
+        (Step(session.request(), CLIENT.port, drop=DropReason.MEMBER_GONE),),
+        (*entries, session.known(0)),
+    )
+
+
+def from_afar(name: str, service: Service) -> Case:
+    """A client behind the uplink's router: answers take the route back."""
+    session = service.session(client=STRANGER)
+    opening, answer = ("S", "SA") if service.protocol == "tcp" else ("", "")
+    told = session.tcp_event("SA", from_client=False) if service.protocol == "tcp" else None
+    return Case(
+        name,
+        (
+            Step(
+                session.request(opening),
+                STRANGER.port,
+                out=(session.delivered(0, opening),),
+                digest=session.new_flow(0, opening),
+            ),
+            Step(session.reply(0, answer), service.members[0].port, out=(session.returned(answer),), digest=told),
+        ),
+        service.entries(),
+    )
+
+
+def flags(name: str, service: Service) -> Case:
+    """SYN, SYN-ACK, FIN of each way and RST of an installed session are digests; others are not."""
+    session = service.session()
+    member = service.members[0]
+    steps = [Step(session.request("PA"), CLIENT.port, out=(session.delivered(0, "PA"),))]
+    for seen in ("FA", "R", "RA", "S"):
+        told = session.tcp_event(seen, from_client=True)
+        steps.append(Step(session.request(seen), CLIENT.port, out=(session.delivered(0, seen),), digest=told))
+    for seen in ("SA", "FA", "RA"):
+        told = session.tcp_event(seen, from_client=False)
+        steps.append(Step(session.reply(0, seen), member.port, out=(session.returned(seen),), digest=told))
+    return Case(name, tuple(steps), (*service.entries(), session.known(0)))
+
+
+def flags_of_remembered(name: str, service: Service) -> Case:
+    """The same before the controller's entry is there."""
+    session = service.session()
+    told = session.tcp_event("FA", from_client=True)
+    return Case(
+        name,
+        (
+            Step(session.request("S"), CLIENT.port, out=(session.delivered(0, "S"),), digest=session.new_flow(0, "S")),
+            Step(session.request("FA"), CLIENT.port, out=(session.delivered(0, "FA"),), digest=told),
+        ),
+        service.entries(),
+    )
+
+
+def retransmitted(name: str, service: Service) -> Case:
+    """The same SYN again is the same session, a SYN with another sequence number is the next one (RFC 9293, 3.8.1)."""
+    session = service.session()
+    told = session.tcp_event("S", from_client=True)
+    return Case(
+        name,
+        (
+            Step(
+                session.request("S", 7),
+                CLIENT.port,
+                out=(session.delivered(0, "S", 7),),
+                digest=session.new_flow(0, "S"),
+            ),
+            Step(session.request("S", 7), CLIENT.port, out=(session.delivered(0, "S", 7),), digest=told),
+            Step(
+                session.request("S", 9),
+                CLIENT.port,
+                out=(session.delivered(1, "S", 9),),
+                digest=session.new_flow(1, "S"),
+            ),
+            Step(session.request("A", 10), CLIENT.port, out=(session.delivered(1, "A", 10),)),
+        ),
+        service.entries(),
+    )
+
+
+def closing(name: str, service: Service) -> Case:
+    """An ended session's stray packets keep their member; a SYN on the same ports starts the next session."""
+    session = service.session()
+    return Case(
+        name,
+        (
+            Step(session.request("A"), CLIENT.port, out=(session.delivered(1),)),
+            Step(session.reply(1, "A"), service.members[1].port, out=(session.returned(),)),
+            Step(
+                session.request("S", 5),
+                CLIENT.port,
+                out=(session.delivered(0, "S", 5),),
+                digest=session.new_flow(0, "S"),
+            ),
+            Step(session.request("A", 6), CLIENT.port, out=(session.delivered(0, "A", 6),)),
+        ),
+        (*service.entries(), session.known(1, closing=True)),
+    )
+
+
+def unknown(name: str, service: Service) -> Case:
+    """Without a session only a pure SYN is let in."""
+    session = service.session()
+    refused = tuple(
+        Step(session.request(seen), CLIENT.port, drop=DropReason.NO_SESSION)
+        for seen in ("A", "SA", "FA", "R", "SR", "SF", "PA")
+    )
+    return Case(name, refused, service.entries())
+
+
+def weighted(name: str, service: Service) -> Case:
+    """Six sessions over slots 0, 0, 1: four and two."""
+    steps = []
+    for number, member in enumerate((0, 0, 1, 0, 0, 1)):
+        session = service.session(number)
+        steps.append(
+            Step(session.request(), CLIENT.port, out=(session.delivered(member),), digest=session.new_flow(member))
+        )
+    return Case(name, tuple(steps), service.entries())

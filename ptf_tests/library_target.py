@@ -1,0 +1,92 @@
+"""The software switch as a library, under a clock that the test moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from depot.program import CompiledProgram
+from ptf_tests.case import CPU_PORT, Digest, DropReason, Entry, Outcome, PacketIn, PuntReason, Step, Submit
+from ptf_tests.p4names import P4Names
+from ptf_tests.target import Loaded
+from softswitch import Switch
+from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, TableEntry, TableKey
+
+__all__ = ["LibraryTarget"]
+
+MILLISECOND = 1_000_000
+
+
+class LibraryTarget:
+    """`softswitch.Switch` in this process."""
+
+    def __init__(self, program: CompiledProgram) -> None:
+        self.now_ns = 0
+        self.names = P4Names(program.p4info)
+        self.switch = Switch.load(program.p4info, program.json, cpu_port=CPU_PORT, clock=lambda: self.now_ns)
+        self._loaded = Loaded()
+        self._in_widths = self.names.header_widths("packet_in")
+        self._out_widths = self.names.header_widths("packet_out")
+
+    def load(self, entries: Iterable[Entry]) -> None:
+        gone, new = self._loaded.change_to(entries)
+        for entry in gone:
+            self.switch.delete(self.entity(entry))
+        for entry in new:
+            self.switch.insert(self.entity(entry))
+
+    def run(self, step: Step) -> Outcome:
+        drops, punts = self._counts("drops", DropReason), self._counts("punts", PuntReason)
+        self.now_ns += MILLISECOND
+        outcome = self.send(step.port, step.packet)
+        outcome.drops = self._counts("drops", DropReason) - drops
+        outcome.punts = self._counts("punts", PuntReason) - punts
+        return outcome
+
+    def send(self, port: int | Submit, packet: bytes) -> Outcome:
+        """Process one packet; the outcome leaves out the counters."""
+        if isinstance(port, Submit):
+            port, packet = CPU_PORT, self._packet_out(port) + packet
+        outcome = Outcome()
+        for out_port, frame in self.switch.process(port, packet):
+            if out_port == CPU_PORT:
+                outcome.packet_ins[self._packet_in(frame)] += 1
+            else:
+                outcome.outputs[out_port, frame] += 1
+        outcome.digests = Counter(
+            Digest(self.names.digest_names[digest_id], members) for digest_id, members in self.switch.take_digests()
+        )
+        return outcome
+
+    def entity(self, entry: Entry) -> TableEntry:
+        """The entry by the P4Info's ids."""
+        table, action = self.names.tables[entry.table], self.names.actions[entry.action]
+        match: list[FieldMatch | None] = []
+        for field in table.match_fields:
+            value = entry.match[field.name]
+            match.append(Exact(value) if isinstance(value, int) else Lpm(*value))
+        params = tuple(entry.params[param.name] for param in action.params)
+        return TableEntry(TableKey(table.preamble.id, tuple(match)), ActionCall(action.preamble.id, params))
+
+    def _counts(self, counter: str, reasons: type[DropReason] | type[PuntReason]) -> Counter[int]:
+        counter_id = self.names.counters[counter].preamble.id
+        return Counter({reason: self.switch.counter(counter_id, reason).packets for reason in reasons})
+
+    def _packet_out(self, submit: Submit) -> bytes:
+        values = {
+            "egress_port": submit.egress_port,
+            "ingress_port": submit.ingress_port,
+            "submit_to_ingress": int(submit.submit_to_ingress),
+        }
+        bits = 0
+        for name, width in self._out_widths.items():
+            bits = bits << width | values.get(name, 0)
+        return bits.to_bytes(sum(self._out_widths.values()) // 8, "big")
+
+    def _packet_in(self, frame: bytes) -> PacketIn:
+        length = sum(self._in_widths.values()) // 8
+        bits, values = int.from_bytes(frame[:length], "big"), {}
+        for name, width in reversed(self._in_widths.items()):
+            values[name] = bits & ((1 << width) - 1)
+            bits >>= width
+        return PacketIn.of(values, frame[length:])

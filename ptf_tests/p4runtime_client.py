@@ -1,0 +1,142 @@
+"""A small synchronous P4Runtime client for the packet tests: one primary, its stream in a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import grpc
+from finsy.proto import p4r, p4r_grpc
+
+from ptf_tests.case import Digest, Entry, PacketIn, Submit
+from ptf_tests.p4names import P4Names
+
+__all__ = ["P4RuntimeClient"]
+
+DEVICE_ID = 1
+CONNECT_SECONDS = 20.0
+REPLY_SECONDS = 10.0
+
+
+def encode(value: int) -> bytes:
+    """The canonical byte string of a value (P4Runtime 8.4)."""
+    return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
+
+
+class P4RuntimeClient:
+    """Primary controller of one switch; packet-ins and digests wait in `heard`."""
+
+    def __init__(self, address: str, p4info: Path, device_config: Path) -> None:
+        self.names = P4Names(p4info)
+        self.heard: queue.SimpleQueue[PacketIn | Digest] = queue.SimpleQueue()
+        self._device_config = device_config.read_bytes()
+        self._requests: queue.SimpleQueue[p4r.StreamMessageRequest | None] = queue.SimpleQueue()
+        self._arbitration: queue.SimpleQueue[p4r.MasterArbitrationUpdate] = queue.SimpleQueue()
+        self._channel = grpc.insecure_channel(address)
+        grpc.channel_ready_future(self._channel).result(timeout=CONNECT_SECONDS)
+        self._stub = p4r_grpc.P4RuntimeStub(self._channel)
+        self._election_id = p4r.Uint128(low=int(time.time()))
+        self._reader = threading.Thread(target=self._read_stream, name="p4runtime stream", daemon=True)
+
+    def start(self) -> None:
+        """Become primary, load the program, subscribe to every digest. Raises `queue.Empty` or `grpc.RpcError`."""
+        self._reader.start()
+        update = p4r.MasterArbitrationUpdate(device_id=DEVICE_ID, election_id=self._election_id)
+        self._requests.put(p4r.StreamMessageRequest(arbitration=update))
+        answer = self._arbitration.get(timeout=REPLY_SECONDS)
+        if answer.status.code != grpc.StatusCode.OK.value[0]:
+            raise RuntimeError(f"the switch did not make us primary: {answer.status.message}")
+        config = p4r.ForwardingPipelineConfig(p4info=self.names.p4info, p4_device_config=self._device_config)
+        self._stub.SetForwardingPipelineConfig(
+            p4r.SetForwardingPipelineConfigRequest(
+                device_id=DEVICE_ID,
+                election_id=self._election_id,
+                action=p4r.SetForwardingPipelineConfigRequest.VERIFY_AND_COMMIT,
+                config=config,
+            )
+        )
+        at_once = p4r.DigestEntry.Config(max_timeout_ns=0, max_list_size=1, ack_timeout_ns=1_000_000_000)
+        digests = [p4r.DigestEntry(digest_id=d.preamble.id, config=at_once) for d in self.names.digests.values()]
+        self._write(p4r.Update(type=p4r.Update.INSERT, entity=p4r.Entity(digest_entry=d)) for d in digests)
+
+    def stop(self) -> None:
+        """Close the stream and the channel."""
+        self._requests.put(None)
+        self._channel.close()
+
+    def change(self, gone: Iterable[Entry], new: Iterable[Entry]) -> None:
+        """Delete and insert table entries. Raises `grpc.RpcError`."""
+        self._write(p4r.Update(type=p4r.Update.DELETE, entity=self._entity(entry)) for entry in gone)
+        self._write(p4r.Update(type=p4r.Update.INSERT, entity=self._entity(entry)) for entry in new)
+
+    def counts(self, counter: str) -> dict[int, int]:
+        """Packets of each cell of an indirect counter that is not zero."""
+        entry = p4r.CounterEntry(counter_id=self.names.counters[counter].preamble.id)
+        request = p4r.ReadRequest(device_id=DEVICE_ID, entities=[p4r.Entity(counter_entry=entry)])
+        cells = [entity.counter_entry for response in self._stub.Read(request) for entity in response.entities]
+        return {cell.index.index: cell.data.packet_count for cell in cells if cell.data.packet_count}
+
+    def packet_out(self, submit: Submit, payload: bytes) -> None:
+        """Send a packet-out."""
+        values = {
+            "egress_port": submit.egress_port,
+            "ingress_port": submit.ingress_port,
+            "submit_to_ingress": int(submit.submit_to_ingress),
+        }
+        metadata = [
+            p4r.PacketMetadata(metadata_id=field.id, value=encode(values.get(field.name, 0)))
+            for field in self.names.headers["packet_out"].metadata
+        ]
+        self._requests.put(p4r.StreamMessageRequest(packet=p4r.PacketOut(payload=payload, metadata=metadata)))
+
+    def _write(self, updates: Iterable[p4r.Update]) -> None:
+        request = p4r.WriteRequest(device_id=DEVICE_ID, election_id=self._election_id, updates=updates)
+        if request.updates:
+            self._stub.Write(request)
+
+    def _entity(self, entry: Entry) -> p4r.Entity:
+        table, action = self.names.tables[entry.table], self.names.actions[entry.action]
+        match = []
+        for field in table.match_fields:
+            value = entry.match[field.name]
+            if isinstance(value, int):
+                match.append(p4r.FieldMatch(field_id=field.id, exact=p4r.FieldMatch.Exact(value=encode(value))))
+            else:
+                lpm = p4r.FieldMatch.LPM(value=encode(value[0]), prefix_len=value[1])
+                match.append(p4r.FieldMatch(field_id=field.id, lpm=lpm))
+        params = [p4r.Action.Param(param_id=p.id, value=encode(entry.params[p.name])) for p in action.params]
+        call = p4r.TableAction(action=p4r.Action(action_id=action.preamble.id, params=params))
+        return p4r.Entity(table_entry=p4r.TableEntry(table_id=table.preamble.id, match=match, action=call))
+
+    def _read_stream(self) -> None:
+        try:
+            for response in self._stub.StreamChannel(self._outgoing()):
+                self._take(response)
+        except grpc.RpcError:
+            return  # the switch or this client has closed: whoever waits for an answer times out and says so
+
+    def _outgoing(self) -> Iterator[p4r.StreamMessageRequest]:
+        return iter(self._requests.get, None)
+
+    def _take(self, response: p4r.StreamMessageResponse) -> None:
+        match response.WhichOneof("update"):
+            case "arbitration":
+                self._arbitration.put(response.arbitration)
+            case "packet":
+                self.heard.put(self._packet_in(response.packet))
+            case "digest":
+                digests = response.digest
+                ack = p4r.DigestListAck(digest_id=digests.digest_id, list_id=digests.list_id)
+                self._requests.put(p4r.StreamMessageRequest(digest_ack=ack))
+                name = self.names.digest_names[digests.digest_id]
+                for sample in digests.data:
+                    members = (int.from_bytes(member.bitstring, "big") for member in sample.struct.members)
+                    self.heard.put(Digest(name, tuple(members)))
+
+    def _packet_in(self, packet: p4r.PacketIn) -> PacketIn:
+        fields = {field.id: field.name for field in self.names.headers["packet_in"].metadata}
+        header = {fields[item.metadata_id]: int.from_bytes(item.value, "big") for item in packet.metadata}
+        return PacketIn.of(header, packet.payload)
