@@ -147,7 +147,8 @@ def test_unknown_atomicity_is_refused(pipeline: Pipeline) -> None:
 
 def test_status_has_one_error_for_each_update_in_order() -> None:
     status = batch_status([None, Refusal(Code.NOT_FOUND, "gone"), None], "Write failure.")
-    assert status is not None and status.code == Code.UNKNOWN
+    assert status is not None
+    assert status.code == Code.UNKNOWN
     errors = []
     for detail in status.details:
         error = p4r.Error()
@@ -159,7 +160,8 @@ def test_status_has_one_error_for_each_update_in_order() -> None:
 
 def test_status_of_a_large_batch_stays_within_what_clients_take() -> None:
     status = batch_status([Refusal(Code.NOT_FOUND, "x" * 200)] * 500, "Write failure.")
-    assert status is not None and len(status.details) == 500
+    assert status is not None
+    assert len(status.details) == 500
     assert status.ByteSize() < 60_000
     last = p4r.Error()
     status.details[-1].Unpack(last)

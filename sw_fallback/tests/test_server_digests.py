@@ -29,7 +29,8 @@ def test_what_is_not_enabled_is_not_sent() -> None:
 def test_zero_timeout_sends_each_sample_at_once() -> None:
     made = lists(max_timeout_ns=0, max_list_size=10)
     first, second = made.learn(ID, (1,), 0), made.learn(ID, (2,), 0)
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert (first.samples, second.samples) == (((1,),), ((2,),))
     assert first.list_id != second.list_id
 
@@ -38,7 +39,8 @@ def test_a_full_list_is_sent_and_a_partial_one_after_its_timeout() -> None:
     made = lists(max_timeout_ns=5 * MS, max_list_size=2)
     assert made.learn(ID, (1,), 0) is None
     full = made.learn(ID, (2,), MS)
-    assert full is not None and full.samples == ((1,), (2,))
+    assert full is not None
+    assert full.samples == ((1,), (2,))
     assert made.next_deadline() is None
     made.learn(ID, (3,), 2 * MS)
     assert made.next_deadline() == 7 * MS
@@ -52,7 +54,8 @@ def test_duplicates_in_a_list_and_before_the_acknowledgement_are_left_out() -> N
     made.learn(ID, (1,), 0)
     assert made.learn(ID, (1,), 0) is None
     sent = made.learn(ID, (2,), 0)
-    assert sent is not None and sent.samples == ((1,), (2,))
+    assert sent is not None
+    assert sent.samples == ((1,), (2,))
     made.learn(ID, (1,), MS)
     assert made.handle_timer(50 * MS) == []
     made.acknowledge(ID, sent.list_id)

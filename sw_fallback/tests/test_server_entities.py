@@ -46,11 +46,13 @@ ROUND_TRIPS = {
     "lpm": "table_id: $ROUTE match { field_id: 1 lpm { value: '\\200\\000\\000\\000\\000\\000' prefix_len: 1 } } "
     "action { action { action_id: $DROP } }",
     "lpm without its field": "table_id: $ROUTE action { action { action_id: $DROP } }",
-    "ternary, range, optional": "table_id: $ACL priority: 1 match { field_id: 1 ternary { value: '\\000' mask: '\\001' } } "
+    "ternary, range, optional": "table_id: $ACL priority: 1 match { field_id: 1 ternary { value: '\\000' mask: "
+    "'\\001' } } "
     "match { field_id: 2 range { low: '\\001' high: '\\002' } } match { field_id: 3 optional { value: '\\007' } } "
     "action { action { action_id: $MARK } }",
     "all fields left out": "table_id: $ACL priority: 2147483647 action { action { action_id: $MARK } }",
-    "one shot": "table_id: $UPLINK match { field_id: 1 exact { value: '\\010\\000' } } action { action_profile_action_set { "
+    "one shot": "table_id: $UPLINK match { field_id: 1 exact { value: '\\010\\000' } } action { "
+    "action_profile_action_set { "
     "action_profile_actions { action { action_id: $FORWARD params { param_id: 1 value: '\\001' } } weight: 2 } "
     "action_profile_actions { action { action_id: $DROP } weight: 1 } } }",
 }
@@ -70,7 +72,8 @@ def test_table_entries_come_back_as_written(pipeline: Pipeline, text: str) -> No
 
 OTHER_ROUND_TRIPS = {
     "member": "action_profile_member { action_profile_id: $UPLINKS member_id: 3 action { action_id: $DROP } }",
-    "multicast group": "packet_replication_engine_entry { multicast_group_entry { multicast_group_id: 7 metadata: 'mine' "
+    "multicast group": "packet_replication_engine_entry { multicast_group_entry { multicast_group_id: 7 "
+    "metadata: 'mine' "
     "replicas { port: '\\001' instance: 1 } replicas { port: '\\001' instance: 2 } } }",
     "clone session": "packet_replication_engine_entry { clone_session_entry { session_id: 100 packet_length_bytes: 64 "
     "replicas { port: '\\000\\377' instance: 0 } } }",
@@ -103,7 +106,8 @@ def test_groups_point_at_members_and_entries_at_both(pipeline: Pipeline) -> None
         pipeline.writer.apply(
             INSERT,
             entity(
-                f"action_profile_member {{ action_profile_id: $UPLINKS member_id: {member} action {{ action_id: $DROP }} }}"
+                f"action_profile_member {{ action_profile_id: $UPLINKS member_id: {member} action "
+                f"{{ action_id: $DROP }} }}"
             ),
         )
     group = entity(
@@ -119,7 +123,8 @@ def test_groups_point_at_members_and_entries_at_both(pipeline: Pipeline) -> None
         pipeline.writer.apply(INSERT, written)
         assert list(pipeline.reader.read(written)) == [written]
     bigger = entity(
-        "action_profile_group { action_profile_id: $UPLINKS group_id: 1 max_size: 6 members { member_id: 1 weight: 1 } }"
+        "action_profile_group { action_profile_id: $UPLINKS group_id: 1 max_size: 6 "
+        "members { member_id: 1 weight: 1 } }"
     )
     assert code_of(pipeline, MODIFY, bigger) == Code.INVALID_ARGUMENT
 
@@ -213,11 +218,13 @@ BAD_ENTRIES = {
         Code.INVALID_ARGUMENT,
     ),
     "prefix too long": (
-        "table_id: $ROUTE match { field_id: 1 lpm { value: '\\001' prefix_len: 49 } } action { action { action_id: $DROP } }",
+        "table_id: $ROUTE match { field_id: 1 lpm { value: '\\001' prefix_len: 49 } } "
+        "action { action { action_id: $DROP } }",
         Code.INVALID_ARGUMENT,
     ),
     "bits past the prefix": (
-        "table_id: $ROUTE match { field_id: 1 lpm { value: '\\001' prefix_len: 47 } } action { action { action_id: $DROP } }",
+        "table_id: $ROUTE match { field_id: 1 lpm { value: '\\001' prefix_len: 47 } } "
+        "action { action { action_id: $DROP } }",
         Code.INVALID_ARGUMENT,
     ),
     "no priority": (f"table_id: $ACL {MARK_ACTION}", Code.INVALID_ARGUMENT),
@@ -231,7 +238,8 @@ BAD_ENTRIES = {
         Code.INVALID_ARGUMENT,
     ),
     "mask too wide": (
-        f"table_id: $ACL priority: 1 match {{ field_id: 1 ternary {{ value: '\\001' mask: '1234567' }} }} {MARK_ACTION}",
+        f"table_id: $ACL priority: 1 match {{ field_id: 1 ternary {{ value: '\\001' mask: "
+        f"'1234567' }} }} {MARK_ACTION}",
         Code.OUT_OF_RANGE,
     ),
     "range upside down": (
@@ -594,7 +602,8 @@ BAD_WRITES = {
     ),
     "multicast port": (
         INSERT,
-        "packet_replication_engine_entry { multicast_group_entry { multicast_group_id: 1 replicas { port: '\\002\\000' } } }",
+        "packet_replication_engine_entry { multicast_group_entry { multicast_group_id: 1 "
+        "replicas { port: '\\002\\000' } } }",
         Code.OUT_OF_RANGE,
     ),
     "multicast without port": (
@@ -646,7 +655,8 @@ BAD_WRITES = {
     ),
     "group above its size": (
         INSERT,
-        "action_profile_group { action_profile_id: $UPLINKS group_id: 1 max_size: 1 members { member_id: 1 weight: 2 } }",
+        "action_profile_group { action_profile_id: $UPLINKS group_id: 1 max_size: 1 "
+        "members { member_id: 1 weight: 2 } }",
         Code.RESOURCE_EXHAUSTED,
     ),
     "group weight": (

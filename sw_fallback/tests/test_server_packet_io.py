@@ -56,7 +56,8 @@ def test_packet_out_with_wrong_metadata_is_refused(metadata: list[tuple[int, byt
 def test_a_program_without_controller_headers_passes_packets_as_they_are() -> None:
     header = ControllerHeader("packet_in", ())
     message = header.packet_in(b"frame")
-    assert message is not None and message.payload == b"frame"
+    assert message is not None
+    assert message.payload == b"frame"
     assert header.packet_out(packet_out()) == b"frame"
 
 
@@ -68,5 +69,6 @@ def test_what_goes_out_comes_in(widths: list[int], data: st.DataObject, payload:
     packet = header.packet_out(packet_out(*metadata, payload=payload))
     assert len(packet) == (sum(widths) + 7) // 8 + len(payload)
     back = header.packet_in(packet)
-    assert back is not None and back.payload == payload
+    assert back is not None
+    assert back.payload == payload
     assert [(one.metadata_id, one.value) for one in back.metadata] == metadata

@@ -103,7 +103,8 @@ STATE = [
     (INSERT, "action_profile_group { action_profile_id: $UPLINKS group_id: 1 members { member_id: 1 weight: 2 } }"),
     (
         INSERT,
-        "table_entry { table_id: $UPLINK match { field_id: 1 exact { value: '1' } } action { action_profile_group_id: 1 } }",
+        "table_entry { table_id: $UPLINK match { field_id: 1 exact { value: '1' } } "
+        "action { action_profile_group_id: 1 } }",
     ),
     (INSERT, "packet_replication_engine_entry { multicast_group_entry { multicast_group_id: 1 } }"),
     (INSERT, "packet_replication_engine_entry { clone_session_entry { session_id: 1 } }"),
