@@ -259,8 +259,12 @@ class SessionTracker:
         """Return how many sessions have entries, ended ones among them."""
         return len(self._sessions)
 
-    def member_sessions(self, vip_id: int, member_id: int) -> int:
-        """Return how many active sessions a member of a VIP serves."""
+    def member_sessions(self, member_id: int) -> int:
+        """Return how many active sessions a member serves, of all VIPs that reach it in the same way."""
+        return sum(len(self._load.get((vip_id, member_id), ())) for vip_id in self._policies)
+
+    def vip_member_sessions(self, vip_id: int, member_id: int) -> int:
+        """Return how many active sessions of a VIP a member serves."""
         return len(self._load.get((vip_id, member_id), ()))
 
     def vip_sessions(self, vip_id: int) -> int:
