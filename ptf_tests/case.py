@@ -105,6 +105,16 @@ class Outcome:
     punts: Counter[int] = field(default_factory=Counter)
     """By `PuntReason`."""
 
+    def __add__(self, other: Outcome) -> Outcome:
+        """What two packets caused together."""
+        return Outcome(
+            self.outputs + other.outputs,
+            self.packet_ins + other.packet_ins,
+            self.digests + other.digests,
+            self.drops + other.drops,
+            self.punts + other.punts,
+        )
+
     def count(self) -> int:
         """Frames, packet-ins and digests together."""
         return self.outputs.total() + self.packet_ins.total() + self.digests.total()

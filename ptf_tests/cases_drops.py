@@ -116,7 +116,7 @@ def options() -> Iterator[bytes]:
 
 
 def other_ether_types() -> Iterator[bytes]:
-    """An LLDP frame and an 802.3 length."""
+    """An LLDP frame, an 802.3 length, and a VLAN tag: this program knows none."""
     addresses = bytes.fromhex("020000000101 02000000010a")
-    for ether_type in (0x88CC, 0x0040):
+    for ether_type in (0x88CC, 0x0040, 0x8100):
         yield addresses + struct.pack("!H", ether_type) + bytes(64)

@@ -1,4 +1,7 @@
-"""Run the PTF suite against a switch: python -m ptf_tests.run --target softswitch|bmv2 [case …]
+"""Run a PTF suite against a switch.
+
+    python -m ptf_tests.run --target softswitch|bmv2 [case …]
+    python -m ptf_tests.run --target softswitch|bmv2 --random BATCHES [--seed NUMBER]
 
 Everything happens in a network and process namespace of its own (root needed): veth pairs, the switch, ptf. Whatever
 ends the run, also kill -9, the namespace goes, and with it every process, interface and address. Exit status: ptf's
@@ -108,33 +111,41 @@ def inside_namespace(module: str, *arguments: str) -> list[str]:
     return [*NAMESPACE, sys.executable, "-m", module, *arguments]
 
 
-def run_ptf(target: str, cases: list[str]) -> int:
-    """Make the ports, start the target, run ptf over it; ptf's exit status. Run inside the namespace."""
+def run_ptf(target: str, suite: str, specs: list[str], **params: int) -> int:
+    """Make the ports, start the target, run ptf over it; ptf's exit status. Run inside the namespace.
+
+    suite: the folder of the tests; specs: what ptf is to run of it, all when empty; params: the tests' parameters.
+    """
     program = find_compiled_program()
     make_ports()
     with tempfile.TemporaryDirectory(prefix="depot-ptf-") as scratch, running_target(target, program, Path(scratch)):
-        params = f"grpc='{GRPC_ADDRESS}';p4info='{program.p4info}';json='{program.json}';target='{target}'"
-        command = [str(Path(sys.executable).with_name("ptf")), "--test-dir", str(ROOT / "ptf_tests" / "suite")]
+        settings = f"grpc='{GRPC_ADDRESS}';p4info='{program.p4info}';json='{program.json}'"
+        settings += "".join(f";{name}={value}" for name, value in params.items())
+        command = [str(Path(sys.executable).with_name("ptf")), "--test-dir", str(ROOT / "ptf_tests" / suite)]
         command += ["--pypath", str(ROOT), "--pypath", str(ROOT / "controller"), "--log-dir", scratch]
         for port in PORTS:
             command += ["--interface", f"{port}@{test_end(port)}"]
-        command += ["--test-params", params, *(f"depot_suite.{case}" for case in cases)]
+        command += ["--test-params", settings, *specs]
         return subprocess.run(command, cwd=scratch, check=False).returncode
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", choices=TARGETS, default="softswitch")
+    parser.add_argument("--random", type=int, default=0, metavar="BATCHES", help="compare random packets instead")
+    parser.add_argument("--seed", type=int, default=1, help="of the random packets")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("cases", nargs="*", help="names of cases; all when none is given")
     options = parser.parse_args(arguments)
+    if options.inside and options.random:
+        return run_ptf(options.target, "random_suite", [], seed=options.seed, batches=options.random)
     if options.inside:
-        return run_ptf(options.target, options.cases)
+        return run_ptf(options.target, "suite", [f"depot_suite.{case}" for case in options.cases])
     reason = missing(options.target)
     if reason is not None:
         print(f"skipped {options.target}: {reason}")
         return SKIPPED
-    command = inside_namespace("ptf_tests.run", "--inside", "--target", options.target, *options.cases)
+    command = inside_namespace("ptf_tests.run", "--inside", *(sys.argv[1:] if arguments is None else arguments))
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 

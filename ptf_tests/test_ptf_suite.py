@@ -11,15 +11,27 @@ from ptf_tests.run import ROOT, TARGETS, inside_namespace, missing
 pytestmark = pytest.mark.netns
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_case_over_real_ports(target: str) -> None:
+def run_suite(target: str, *options: str, seconds: float = 240) -> str:
+    """PTF's report of a run that passed."""
     reason = missing(target)
     if reason is not None:
         pytest.skip(reason)
-    command = inside_namespace("ptf_tests.run", "--inside", "--target", target)
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    command = inside_namespace("ptf_tests.run", "--inside", "--target", target, *options)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds)
     report = finished.stdout + finished.stderr
     assert finished.returncode == 0, report[-20_000:]
+    return report
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_case_over_real_ports(target: str) -> None:
+    report = run_suite(target)
     ran = re.search(r"^Ran (\d+) tests", report, re.MULTILINE)
     assert ran is not None, report
     assert int(ran[1]) == sum(case.wire for case in CASES.values())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_random_packets_fare_as_in_the_library(target: str) -> None:
+    report = run_suite(target, "--random", "60", "--seed", "20")
+    assert re.search(r"^\d+ packets compared", report, re.MULTILINE), report

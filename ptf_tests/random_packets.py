@@ -1,0 +1,175 @@
+"""Random packets around a set of services: whole, odd and broken ones, from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
+from scapy.packet import Packet, Raw
+
+from ptf_tests.all_cases import CASES
+from ptf_tests.case import Entry
+from ptf_tests.network import (
+    CLIENT,
+    FAMILIES,
+    FAR,
+    MEMBER_1,
+    MEMBER_2,
+    PORTS,
+    ROUTER,
+    STRANGER,
+    UNRESOLVED,
+    Host,
+    our_address,
+    our_mac,
+    vip_address,
+)
+from ptf_tests.packets import ERRORS, arp, frame, icmp_error, ip_header, ping, segment, to_switch
+from ptf_tests.services import MEMBER_PORT, MODES, PROTOCOLS, Service
+
+__all__ = ["RandomPackets"]
+
+HOSTS = (CLIENT, MEMBER_1, MEMBER_2, ROUTER, STRANGER, FAR, UNRESOLVED)
+SHORTEST_FRAME = 14  # a real port carries none without a whole Ethernet header
+VLAN_ETHER_TYPES = (b"\x81\x00", b"\x88\xa8")  # the kernel takes the tag off before some switches can see it
+
+
+class RandomPackets:
+    """Services of each kind, and packets for, from and around them. The same seed gives the same packets."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.services = [Service(f, p, m) for f in FAMILIES for p in PROTOCOLS for m in MODES]
+        self._corpus = [step.packet for case in CASES.values() for step in case.steps]
+        self._batch = 0
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Table entries of all services. One NAT service for each family and protocol has the members' way back."""
+        entries = {entry.key: entry for service in self.services for entry in service.entries()}
+        return tuple(entries.values())
+
+    def batch(self, size: int) -> tuple[int, list[bytes]]:
+        """A port, and packets that arrive there one after the other; no session lasts longer than its batch."""
+        self._batch += 1
+        port = self.random.choice(PORTS)
+        packets: list[bytes] = []
+        while len(packets) < size:
+            packet = self._packet(port)
+            if len(packet) >= SHORTEST_FRAME and packet[12:14] not in VLAN_ETHER_TYPES:
+                packets.append(packet)
+        return port, packets
+
+    def _packet(self, port: int) -> bytes:
+        kinds: tuple[tuple[int, Callable[[int], bytes]], ...] = (
+            (40, self._of_session),
+            (10, self._of_icmp),
+            (8, self._routed),
+            (4, self._fragment),
+            (4, self._neighbour),
+            (4, self._odd_bytes),
+            (10, self._from_corpus),
+        )
+        weights, makers = zip(*kinds, strict=True)
+        packet = self.random.choices(makers, weights)[0](port)
+        return self._broken(packet) if self.random.random() < 0.2 else packet
+
+    def _host(self, port: int) -> Host:
+        return self.random.choice([host for host in HOSTS if host.port == port])
+
+    def _client_port(self) -> int:
+        """A few ports for each batch."""
+        return 1024 + (self._batch * 8 + self.random.randrange(8)) % 60000
+
+    def _payload(self) -> bytes:
+        return self.random.randbytes(self.random.choice((0, 1, 7, 64, 65, 500, 1330, 1380, 1440)))
+
+    def _segment(self, protocol: str, src_port: int, dst_port: int) -> Packet:
+        flags = self.random.choice(("S", "S", "A", "PA", "FA", "R", "SA", "SF", "RA"))
+        sequence = self.random.choice((1, 2, 0xFFFFFFFF))
+        made = segment(protocol, src_port, dst_port, flags=flags, seq=sequence, payload=self._payload())
+        if protocol == "udp" and self.random.random() < 0.1:
+            made[UDP].chksum = 0
+        return made
+
+    def _ttl(self) -> int:
+        return self.random.choice((0, 1, 2, 64, 64, 64, 255))
+
+    def _of_session(self, port: int) -> bytes:
+        """From a client to a VIP, or from a member back."""
+        service = self.random.choice(self.services)
+        host = self._host(port)
+        own = host.address(service.family)
+        if host in service.members and self.random.random() < 0.7:
+            client = self.random.choice((CLIENT, STRANGER)).address(service.family)
+            source_port = MEMBER_PORT if service.mode == "nat" else service.port
+            source = own if service.mode == "nat" else service.vip
+            head = ip_header(source, client, self._ttl(), self.random.randrange(256))
+            return to_switch(host, head / self._segment(service.protocol, source_port, self._client_port()))
+        head = ip_header(own, service.vip, self._ttl(), self.random.randrange(256))
+        return to_switch(host, head / self._segment(service.protocol, self._client_port(), service.port))
+
+    def _of_icmp(self, port: int) -> bytes:
+        """An error about a session's packet, or a ping."""
+        service = self.random.choice(self.services)
+        host = self._host(port)
+        own = host.address(service.family)
+        client = self.random.choice((CLIENT, STRANGER)).address(service.family)
+        if self.random.random() < 0.2:
+            target = self.random.choice((service.vip, our_address(port, service.family), client))
+            return to_switch(host, ping(own, target, ttl=self._ttl(), data=self._payload()))
+        answer = self._segment(service.protocol, service.port, self._client_port())
+        quoted, target = ip_header(service.vip, client) / answer, service.vip
+        if host in service.members:
+            request = self._segment(service.protocol, self._client_port(), MEMBER_PORT)
+            quoted, target = ip_header(client, own) / request, client
+        return to_switch(host, icmp_error(self.random.choice(ERRORS), own, target, quoted, ttl=self._ttl()))
+
+    def _routed(self, port: int) -> bytes:
+        host, family = self._host(port), self.random.choice(FAMILIES)
+        target = self.random.choice(HOSTS).address(family)
+        made = self._segment(self.random.choice(tuple(PROTOCOLS)), self._client_port(), self.random.randrange(65536))
+        return to_switch(host, ip_header(host.address(family), target, self._ttl()) / made)
+
+    def _fragment(self, port: int) -> bytes:
+        host, family = self._host(port), self.random.choice(FAMILIES)
+        target = self.random.choice((vip_address(family), STRANGER.address(family)))
+        content = bytes(self._segment("udp", self._client_port(), self.random.choice(self.services).port))
+        offset, more = self.random.choice((0, 0, 1, 100)), self.random.randrange(2)
+        protocol = self.random.choice((6, 17, 1, 58))
+        if family == 4:
+            head: Packet = IP(src=host.ipv4, dst=target, flags=more, frag=offset, proto=protocol)
+        else:
+            head = IPv6(src=host.ipv6, dst=target) / IPv6ExtHdrFragment(offset=offset, m=more, nh=protocol)
+        return to_switch(host, head / Raw(content))
+
+    def _neighbour(self, port: int) -> bytes:
+        """ARP from a host that nobody has seen yet."""
+        tail = self.random.randrange(1 << 16)
+        mac, address = f"02:0a:0b:0c:{tail >> 8:02x}:{tail & 0xFF:02x}", f"10.0.{port}.{self.random.randrange(256)}"
+        asked = self.random.choice((our_address(port, 4), vip_address(4), "10.0.1.77"))
+        return frame(mac, our_mac(port), arp(self.random.randrange(4), mac, address, our_mac(port), asked))
+
+    def _odd_bytes(self, port: int) -> bytes:
+        """Noise behind an honest Ethernet header."""
+        ether_type = self.random.choice((0x0800, 0x0806, 0x86DD, self.random.randrange(1 << 16)))
+        head = bytes.fromhex(our_mac(port).replace(":", "")) + self.random.randbytes(6) + ether_type.to_bytes(2, "big")
+        return head + self.random.randbytes(self.random.randrange(200))
+
+    def _from_corpus(self, port: int) -> bytes:
+        """A packet of the cases, at a port it may not belong to."""
+        packet = self.random.choice(self._corpus)
+        return bytes.fromhex(our_mac(port).replace(":", "")) + packet[6:]
+
+    def _broken(self, packet: bytes) -> bytes:
+        """Some bits turned, cut, or with bytes behind."""
+        broken = bytearray(packet)
+        for _ in range(self.random.randrange(4)):
+            broken[self.random.randrange(min(len(broken), 90))] ^= 1 << self.random.randrange(8)
+        match self.random.randrange(3):
+            case 0:
+                return bytes(broken[: self.random.randrange(SHORTEST_FRAME, len(broken) + 1)])
+            case 1:
+                return bytes(broken) + bytes(self.random.randrange(30))
+        return bytes(broken)

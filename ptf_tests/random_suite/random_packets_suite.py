@@ -1,0 +1,54 @@
+"""Random packets: the switch behind the ports does what `softswitch.Switch.process` does with the same ones."""
+
+from __future__ import annotations
+
+import time
+
+from ptf import testutils
+from ptf.base_tests import BaseTest
+from ptf_tests.case import Outcome, Step
+from ptf_tests.library_target import LibraryTarget
+from ptf_tests.network import NETWORK
+from ptf_tests.ptf_session import wire_target
+from ptf_tests.random_packets import RandomPackets
+from ptf_tests.target import CaseFailed, difference
+
+from depot.program import find_compiled_program
+
+BATCH = 32
+REANNOUNCE_SECONDS = 1.0  # FLOW_CACHE_REANNOUNCE: only the real clock would get there within a batch
+
+
+class RandomPacketsTest(BaseTest):
+    """As many batches as the run asks for."""
+
+    def runTest(self) -> None:  # noqa: N802 - unittest names it
+        params = testutils.test_params_get()
+        seed, batches = params["seed"], params["batches"]
+        packets = RandomPackets(seed)
+        wire, library = wire_target(), LibraryTarget(find_compiled_program())
+        for target in (wire, library):
+            target.load((*NETWORK, *packets.entries()))
+        compared = 0
+        for number in range(batches):
+            port, batch = packets.batch(BATCH)
+            steps = [Step(packet, port) for packet in batch]
+            outcomes = [library.run(step) for step in steps]
+            expected = sum(outcomes, start=Outcome())
+            started = time.monotonic()
+            outcome = wire.run_all(steps, expected.count())
+            if time.monotonic() - started > REANNOUNCE_SECONDS and outcome != expected:
+                continue
+            compared += 1
+            _compare(expected, outcome, f"seed {seed}, batch {number}, port {port}")
+        print(f"{compared * BATCH} packets compared, seed {seed}")
+        assert compared > batches * 0.9, "the machine is too slow to compare"
+
+
+def _compare(expected: Outcome, outcome: Outcome, where: str) -> None:
+    """Raises `CaseFailed`. A digest list is not sent twice before it is acknowledged: equal samples count once."""
+    for one in (expected, outcome):
+        for digest in one.digests:
+            one.digests[digest] = 1
+    if outcome != expected:
+        raise CaseFailed(f"{where}\n{difference(expected, outcome)}")
