@@ -1,0 +1,127 @@
+"""`depot demo` as a user meets it: all its claims hold, and nothing is left behind, also after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from controller.tests.system_lab import NEEDS
+
+from depot.demo.box import Target, program
+from depot.demo.lab import Lab, LabError, missing_programs, remove_lab
+from depot.demo.network import build_network
+
+pytestmark = [
+    *NEEDS,
+    pytest.mark.skipif(bool(missing_programs(("nginx", "curl", "wrk"))), reason="needs nginx, curl and wrk"),
+]
+
+Traces = tuple[set[str], set[str], set[str]]
+
+
+def traces() -> Traces:
+    """Namespaces, links and files that a lab makes, as they are now."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    files = {path.name for path in Path(tempfile.gettempdir()).glob("depot-*")}
+    return set(listed.split()), {line.split(": ")[1] for line in links.splitlines()}, files
+
+
+def processes_of(prefix: str) -> list[str]:
+    """Command lines that name a lab's prefix, of processes that run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            except OSError:
+                continue
+            if prefix in words:
+                found.append(words)
+    return found
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    """The demo in the background."""
+    argv = [program("depot"), "demo", *words]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("target", [target.value for target in Target])
+def test_all_claims_hold(target: str) -> None:
+    if missing_programs([Target(target).program]) and target == Target.BMV2.value:
+        pytest.skip("simple_switch_grpc is not on the PATH")
+    before = traces()
+    demo = start("--json", "--target", target)
+    out, story = demo.communicate(timeout=200)
+    assert demo.returncode == 0, story
+    report = json.loads(out)
+    assert report["held"] is True
+    assert len(report["findings"]) >= 15
+    assert all(finding["held"] for finding in report["findings"])
+    assert traces() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("line", ["nginx runs", "curl http"])
+def test_nothing_is_left_after_an_interruption(number: signal.Signals, line: str) -> None:
+    before = traces()
+    demo = start()
+    assert demo.stdout is not None
+    prefix = ""
+    for text in demo.stdout:
+        if "names begin with" in text:
+            prefix = text.split()[-1].rstrip("-")
+        if line in text:
+            break
+    assert prefix.startswith("depot-")
+    os.killpg(demo.pid, number)
+    demo.communicate(timeout=30)
+    assert demo.returncode == 130
+    assert traces() == before
+    assert processes_of(prefix) == []
+
+
+def test_nothing_is_left_after_an_error() -> None:
+    before = traces()
+    lab = Lab()
+    build_network(lab)
+    sleeper = lab.start("client1", "sleeper", "sleep", "1000")
+    with pytest.raises(LabError, match="status 3"), lab:
+        lab.run("client1", "sh", "-c", "exit 3")
+    assert traces() == before
+    assert not sleeper.running
+
+
+def test_a_kept_lab_is_removed_by_its_name() -> None:
+    before = traces()
+    with Lab(keep=True) as lab:
+        build_network(lab)
+        sleeper = lab.start("client1", "sleeper", "sleep", "1000")
+    assert sleeper.running
+    assert lab.full_name("client1") in traces()[0]
+    assert remove_lab(lab.prefix) == len(lab.namespaces) == 8
+    assert sleeper.popen.wait(5) != 0
+    assert traces() == before
+
+
+def test_a_foreign_prefix_is_refused() -> None:
+    with pytest.raises(LabError, match="begin with depot-"):
+        remove_lab("somebody")
+    with pytest.raises(LabError, match="no lab"):
+        remove_lab(f"depot-none-{time.time_ns()}")
+
+
+def test_without_root_it_says_so() -> None:
+    code = "import os, sys; from depot.demo.command import main; os.setuid(65534); sys.exit(main([]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "needs root" in done.stderr

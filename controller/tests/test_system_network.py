@@ -1,0 +1,113 @@
+"""The depot as its neighbours see it: UDP sessions, reused ports, ping, ARP and neighbour discovery, resets."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from controller.tests.system_lab import HERE, NAT, NEEDS, PORT, SystemLab, services, system
+
+from depot.demo.lab import LabError, wait_until
+from depot.demo.network import CLIENTS, MEMBERS, PORTS
+
+__all__ = ["system"]  # the fixture
+
+pytestmark = NEEDS
+
+CLIENT = CLIENTS[0].name
+NAMES = [member.name for member in MEMBERS]
+
+
+@pytest.mark.parametrize("vip", NAT.values())
+def test_udp_sessions_stick(system: SystemLab, vip: str) -> None:
+    """Shared out by at most one of difference; each keeps its member while schedule and members change."""
+    system.drive(CLIENT, "open_datagrams", address=vip, port=PORT, count=20)
+    first = system.drive(CLIENT, "datagrams", seconds=3)["members"]
+    shares = Counter(first)
+    assert set(shares) == set(NAMES)
+    assert max(shares.values()) - min(shares.values()) <= 1
+    system.box.tell("drain", "member1")
+    assert system.drive(CLIENT, "datagrams", seconds=3)["members"] == first
+    system.box.tell("undrain", "member1")
+    system.reload(services(scheduler="maglev"))
+    assert system.drive(CLIENT, "datagrams", seconds=3)["members"] == first
+    system.reload(services())
+    assert system.drive(CLIENT, "datagrams", seconds=3)["members"] == first
+    system.drive(CLIENT, "close_datagrams")
+
+
+@pytest.mark.parametrize("vip", NAT.values())
+def test_a_client_port_is_used_again_at_once(system: SystemLab, vip: str) -> None:
+    """Ten sessions from one port, each opened when the last has closed: a new session, the next member, no wait."""
+    arguments = {"address": vip, "port": PORT, "count": 10, "source_port": 23456}
+    answer = system.drive(CLIENT, "probe", **arguments)
+    assert answer["failed"] == []
+    counts = Counter(answer["members"])
+    assert max(counts[name] for name in NAMES) - min(counts[name] for name in NAMES) <= 1
+    assert max(answer["seconds"]) < 0.9, "a second is what the first retransmission of a SYN takes"
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("own", ["vip", "port"])
+def test_ping_is_answered(system: SystemLab, family: int, own: str) -> None:
+    port = PORTS[0]
+    address = NAT[family] if own == "vip" else (port.ipv4 if family == 4 else port.ipv6)
+    system.lab.run(CLIENT, sys.executable, str(HERE / "echo_request.py"), address)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_address_that_is_nobodys_does_not_answer_ping(system: SystemLab, family: int) -> None:
+    with pytest.raises(LabError, match="status 1"):
+        system.lab.run(
+            CLIENT, sys.executable, str(HERE / "echo_request.py"), {4: "203.0.113.99", 6: "fd00:1::99"}[family]
+        )
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_arp_and_neighbour_discovery_are_answered(system: SystemLab, family: int) -> None:
+    """For the port's address, and for a VIP that a client takes to be on its link: the port's MAC."""
+    port, vip = PORTS[0], NAT[family]
+    gateway, bits = (port.ipv4, 32) if family == 4 else (port.ipv6, 128)
+    system.lab.ip(CLIENT, "neigh flush dev eth0", f"route add {vip}/{bits} dev eth0", family=family)
+    try:
+        assert len(system.probe(1, vip)) == 1
+        system.lab.run(CLIENT, sys.executable, str(HERE / "echo_request.py"), gateway)
+        neighbours = system.lab.run(CLIENT, "ip", f"-{family}", "neigh", "show", "dev", "eth0").splitlines()
+    finally:
+        system.lab.ip(CLIENT, f"route del {vip}/{bits} dev eth0", family=family)
+    macs = {line.split()[0]: line.split()[2] for line in neighbours if "lladdr" in line}
+    assert macs[gateway] == port.mac
+    assert macs[vip] == port.mac
+
+
+@pytest.fixture
+def cable(system: SystemLab) -> Iterator[str]:
+    """The far end of member3's link, connected again afterwards."""
+    end = "m-member3"
+    yield end
+    system.lab.ip("lan", f"link set {end} up")
+    system.wait_all_up()
+
+
+def test_clients_of_a_dead_member_are_reset(system: SystemLab, cable: str) -> None:
+    """A member vanishes from the network: with on_member_failure = "reset" its clients hear of it from the depot."""
+    arguments = {"port": PORT, "pauses": [0.3], "sizes": [300], "patience": 20}
+    for vip in NAT.values():
+        answer = system.drive(CLIENT, "open", address=vip, count=15, **arguments)
+        assert answer["failed"] == []
+    held = Counter(answer["members"])
+    assert held == dict.fromkeys(NAMES, 10)
+    system.lab.ip("lan", f"link set {cable} down")
+    system.wait_state("member3", "down")
+
+    def all_reset() -> bool:
+        return len(system.drive(CLIENT, "report")["lost"]) == 10
+
+    wait_until(all_reset, 15.0, "ten sessions end", every=0.2)
+    report = system.drive(CLIENT, "report")
+    assert all("ConnectionResetError" in reason and "member3" in reason for reason in report["lost"])
+    assert report["members"] == {"member1": 10, "member2": 10}
+    assert set(system.probe(6)) == {"member1", "member2"}
+    assert system.drive(CLIENT, "finish", seconds=10)["ended"] == 20
