@@ -17,9 +17,9 @@ from depot.switching.cost import LoadReport, costs
 from depot.switching.maglev import maglev_schedule
 from depot.switching.slots import MAX_SLOTS, apportion, rearrange, spread
 
-__all__ = ["MAX_SLOTS", "Candidate", "make_schedule"]
+__all__ = ["MAX_SLOTS", "RAMP_STEPS", "Candidate", "make_schedule"]
 
-_RAMP_STEPS = 8
+RAMP_STEPS = 8
 """A slow start grows in this many steps, so that it costs few writes."""
 
 _SLOTS_PER_MEMBER = 16
@@ -79,7 +79,7 @@ def make_schedule(
 
 def _ramped(weight: int, ramp: float) -> int:
     """A weight with its slow start, in steps; comparable among members only."""
-    return weight * max(1, min(_RAMP_STEPS, math.floor(ramp * _RAMP_STEPS)))
+    return weight * max(1, min(RAMP_STEPS, math.floor(ramp * RAMP_STEPS)))
 
 
 def _by_weight(weights: Mapping[str, int], previous: Sequence[str]) -> tuple[str, ...]:
