@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from depot.address import Endpoint
 from depot.config.model import HealthConfig, HealthType
-from depot.deadlines import NEVER, DeadlineWheel
 from depot.health.states import TRANSITIONS, HealthInput, HealthState
+from depot.switching.deadlines import NEVER, DeadlineWheel
 
 __all__ = ["HealthChange", "HealthMonitor", "HealthView", "MemberKey", "ProbeRequest"]
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from depot.address import Endpoint, FlowKey, Protocol
-from depot.deadlines import NEVER, DeadlineWheel
 from depot.switching.commands import (
     CloseReason,
     EntryCommand,
@@ -31,6 +30,7 @@ from depot.switching.commands import (
     UpdateEntry,
     Verdict,
 )
+from depot.switching.deadlines import NEVER, DeadlineWheel
 from depot.switching.early import EarlyEvents
 from depot.switching.policy import EntryTerms, SessionPolicy
 from depot.switching.states import ENDED_STATES, TRANSITIONS, SessionInput, SessionState, TcpFlag
