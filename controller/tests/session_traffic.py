@@ -166,12 +166,30 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def open_session(address: str, port: int, pause: float, size: int, source_port: int = 0) -> Session:
-    """Connect. Raises OSError, TimeoutError."""
-    local = ("::" if ":" in address else "0.0.0.0", source_port) if source_port else None
+async def open_session(address: str, port: int, pause: float, size: int, local: socket.socket | None = None) -> Session:
+    """Connect, from the local socket if one is given. Raises OSError, TimeoutError."""
     async with asyncio.timeout(10):
-        reader, writer = await asyncio.open_connection(address, port, local_addr=local)
+        if local is None:
+            reader, writer = await asyncio.open_connection(address, port)
+        else:
+            await asyncio.get_running_loop().sock_connect(local, (address, port))
+            reader, writer = await asyncio.open_connection(sock=local)
     return Session(reader, writer, pause, size)
+
+
+async def take_port(address: str, source_port: int) -> socket.socket:
+    """A socket with this local port, as soon as the kernel has seen the end of the last one. Raises TimeoutError."""
+    async with asyncio.timeout(5):
+        while True:
+            local = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+            local.setblocking(False)
+            try:
+                local.bind(("", source_port))
+            except OSError:
+                local.close()
+                await asyncio.sleep(_GLANCE)
+            else:
+                return local
 
 
 class Driver:
@@ -238,9 +256,10 @@ class Driver:
         """New sessions one after the other, of one record each: who served them, how long each took, what failed."""
         members, failed, seconds = [], [], []
         for _ in range(count):
+            local = await take_port(address, source_port) if source_port else None
             start = time.monotonic()
             try:
-                session = await open_session(address, port, 0, 64, source_port)
+                session = await open_session(address, port, 0, 64, local)
                 async with asyncio.timeout(10):
                     await session.exchange(last=True)
                     await session.reader.read(1)

@@ -249,6 +249,6 @@ def as_number(address: str) -> int:
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[SystemLab]:
-    """One lab for a module's tests."""
+    """One lab for a module's tests; the environment's SYSTEM_TARGET=bmv2 runs them on the reference switch."""
     with Lab() as lab:
-        yield SystemLab.build(lab)
+        yield SystemLab.build(lab, Target(os.environ.get("SYSTEM_TARGET", "softswitch")))
