@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 from finsy.proto import p4r, p4r_grpc, rpc_status
-
 from sw_fallback.tests.entities_program import config
 
 DEVICE = 1
@@ -112,6 +111,13 @@ class Client:
     async def _outgoing(self) -> AsyncIterator[p4r.StreamMessageRequest]:
         while (request := await self._requests.get()) is not None:
             yield request
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until something holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
 
 
 def errors_of(error: grpc.aio.AioRpcError) -> list[p4r.Error]:

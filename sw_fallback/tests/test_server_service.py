@@ -10,14 +10,14 @@ import grpc
 import grpc.aio
 import pytest
 from finsy.proto import p4r
+from sw_fallback.tests.entities_program import DELETE, DIGEST, INSERT, MAC, config, entity, mac_entry, update
+from sw_fallback.tests.fake_switch import CPU_PORT, FakeSwitch
+from sw_fallback.tests.p4runtime_client import DEVICE, PATIENCE, Client, SetRequest, errors_of, until
 
 from softswitch.daemon import Daemon, Options
 from softswitch.ports import MemoryPort
 from softswitch.server.status import Code
 from softswitch.switch import Switch
-from sw_fallback.tests.entities_program import DELETE, DIGEST, INSERT, MAC, config, entity, mac_entry, update
-from sw_fallback.tests.fake_switch import CPU_PORT, FakeSwitch
-from sw_fallback.tests.p4runtime_client import DEVICE, PATIENCE, Client, SetRequest, errors_of
 
 pytestmark = pytest.mark.server
 
@@ -209,13 +209,11 @@ async def test_bad_reads_report_each_and_answer_the_good_ones(running: Running) 
         await one.write(update(INSERT, mac_entry(1)))
         request = p4r.ReadRequest(device_id=DEVICE)
         request.entities.extend([entity("table_entry { table_id: 5 }"), entity("table_entry { }"), p4r.Entity()])
-        got: list[p4r.Entity] = []
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            async for response in one.stub.Read(request):
-                got.extend(response.entities)
-        assert got == [mac_entry(1)]
+        call = one.stub.Read(request)
+        assert list((await call.read()).entities) == [mac_entry(1)]
+        error = await refused(call.read())
         codes = [Code.INVALID_ARGUMENT, Code.OK, Code.INVALID_ARGUMENT]
-        assert [one.canonical_code for one in errors_of(error.value)] == codes
+        assert [one.canonical_code for one in errors_of(error)] == codes
 
 
 async def test_pipeline_actions_over_the_wire(running: Running) -> None:
@@ -260,9 +258,7 @@ def packet_out(port: bytes, padding: bytes = b"\0") -> p4r.StreamMessageRequest:
 
 
 async def sent(port: MemoryPort) -> bytes:
-    async with asyncio.timeout(PATIENCE):
-        while not port.sent:
-            await asyncio.sleep(0)
+    await until(lambda: port.sent)
     return port.sent.popleft()
 
 
@@ -303,17 +299,12 @@ async def test_packet_outs_of_others_are_refused(running: Running) -> None:
 
 async def test_frames_before_a_pipeline_and_packet_ins_without_primary_are_counted(running: Running) -> None:
     running.ports[0].inject(FRAME)
-    async with asyncio.timeout(PATIENCE):
-        while not running.daemon.device.stats.no_pipeline:
-            await asyncio.sleep(0)
+    await until(lambda: running.daemon.device.stats.no_pipeline)
     async with running.client() as one:
         await one.lead()
-    async with asyncio.timeout(PATIENCE):
-        while running.daemon.device.arbitration.primaries():
-            await asyncio.sleep(0)
-        running.ports[0].inject(FRAME)
-        while not running.daemon.device.stats.packet_ins_dropped:
-            await asyncio.sleep(0)
+    await until(lambda: not running.daemon.device.arbitration.primaries())
+    running.ports[0].inject(FRAME)
+    await until(lambda: running.daemon.device.stats.packet_ins_dropped)
 
 
 # digests and idle entries

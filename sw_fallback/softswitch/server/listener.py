@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,12 +73,31 @@ def parse_address(address: str) -> str:
 
 
 def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    _check(tls)
     pair = (_read(tls.key), _read(tls.certificate))
     return grpc.ssl_server_credentials(
         [pair],
         root_certificates=_read(tls.ca) if tls.ca is not None else None,
         require_client_auth=tls.client_auth,
     )
+
+
+def _check(tls: TlsFiles) -> None:
+    """Refuse files that gRPC would refuse without saying which. Raises `ListenError`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+    except (ssl.SSLError, ValueError) as error:
+        raise ListenError(f"{tls.certificate} and {tls.key} are no certificate with its key: {error}") from error
+    except OSError as error:
+        raise ListenError(f"cannot read {tls.certificate} or {tls.key}: {error.strerror}") from error
+    if tls.ca is not None:
+        try:
+            context.load_verify_locations(tls.ca)
+        except ssl.SSLError as error:
+            raise ListenError(f"{tls.ca} holds no certificates: {error}") from error
+        except OSError as error:
+            raise ListenError(f"cannot read {tls.ca}: {error.strerror}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -30,7 +30,7 @@ class Code(IntEnum):
     UNAVAILABLE = 14
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault
+class Refusal(Exception):
     """A client's request, or one update of it, that this server does not carry out.
 
     `code` is what the specification names for the case; `message` says what, where and what to do.
