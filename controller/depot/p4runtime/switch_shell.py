@@ -93,8 +93,8 @@ class Observer(Protocol):
     def primary(self, entries: list[Entry]) -> None:
         """We may write; the switch holds these entries. Writes that had not been done before are forgotten."""
 
-    def lost(self, reason: str) -> None:
-        """We may no longer write: disconnected, or another controller is the primary."""
+    def lost(self, reason: str, *, superseded: bool) -> None:
+        """We may no longer write: disconnected, or (superseded) another controller may."""
 
     def digest(self, digest: Digest) -> None:
         """The data plane tells something."""
@@ -119,10 +119,13 @@ class SwitchShell:
         self._codec = pipeline.codec
         self._arbitration = Arbitration(target.election_id)
         self._connection: RpcConnection | None = None
-        self._batches: deque[list[Update]] = deque()
-        self._keys: set[EntryKey | tuple[Table, tuple[int, ...]]] = set()
-        """Keys of the last batch while it may still grow; empty otherwise."""
-        self._work = asyncio.Event()
+        self._work: deque[list[Update] | PacketOut | asyncio.Future[None]] = deque()
+        """What waits, in order: batches to be written, packets to be sent and people to be told after them."""
+        self._open_batch: list[Update] | None = None
+        """The last batch of connections while it may still grow."""
+        self._open_keys: set[tuple[object, ...]] = set()
+        """The keys in it."""
+        self._wake = asyncio.Event()
         self._outbox: asyncio.Queue[p4r.StreamMessageRequest] = asyncio.Queue()
         self._early: deque[p4r.StreamMessageResponse] = deque(maxlen=EARLY_MESSAGES)
         """What the switch said while its tables were being read."""
@@ -149,7 +152,7 @@ class SwitchShell:
     @property
     def backlog(self) -> int:
         """Updates that wait to be written."""
-        return sum(len(batch) for batch in self._batches)
+        return sum(len(work) for work in self._work if isinstance(work, list))
 
     # Writing
 
@@ -157,21 +160,39 @@ class SwitchShell:
         """Queue batches to be written one after the other, behind all that was queued before."""
         for batch in batches:
             for start in range(0, len(batch), BATCH_SIZE):
-                self._batches.append(batch[start : start + BATCH_SIZE])
-                self._keys.clear()
-        self._work.set()
+                self._queue(batch[start : start + BATCH_SIZE])
 
     def submit_connections(self, updates: Iterable[Update]) -> None:
         """Queue updates of `connection_table`; those of one key keep their order, others share batches."""
-        keys = self._keys
+        batch, keys = self._open_batch, self._open_keys
         for update in updates:
             key = update[1][:2]
-            if not keys or key in keys or len(keys) >= BATCH_SIZE:
-                self._batches.append([])
-                keys.clear()
+            if batch is None or key in keys or len(batch) >= BATCH_SIZE:
+                batch = []
+                self._queue(batch)
+                self._open_batch, keys = batch, self._open_keys
             keys.add(key)
-            self._batches[-1].append(update)
-        self._work.set()
+            batch.append(update)
+
+    def send_after(self, packets: Iterable[PacketOut]) -> None:
+        """Send packets when all that is queued now has been written."""
+        for packet in packets:
+            self._queue(packet)
+
+    async def flushed(self) -> None:
+        """Return when all that is queued now has been written or refused. Raises ConnectionLostError."""
+        if self._ready:
+            done = asyncio.get_running_loop().create_future()
+            self._queue(done)
+            await done
+        else:
+            raise ConnectionLostError("not connected as primary")
+
+    def _queue(self, work: list[Update] | PacketOut | asyncio.Future[None]) -> None:
+        self._work.append(work)
+        self._open_batch = None
+        self._open_keys = set()
+        self._wake.set()
 
     def send(self, packet: PacketOut) -> None:
         """Send a packet."""
@@ -219,21 +240,24 @@ class SwitchShell:
             try:
                 await self._session()
             except (RpcError, CodecError, OSError, TimeoutError) as error:
-                self._ended(_describe(error))
+                self._ended(_describe(error), superseded=isinstance(error, NotPrimaryError))
             delay = FIRST_RETRY if self.connects > before else min(delay * 2, LAST_RETRY)
             await asyncio.sleep(delay * random.uniform(0.8, 1.0))
 
-    def _ended(self, reason: str) -> None:
+    def _ended(self, reason: str, *, superseded: bool) -> None:
         self._arbitration.disconnected()
         self._pause()
-        self._observer.lost(reason)
+        self._observer.lost(reason, superseded=superseded)
 
     def _pause(self) -> None:
         """Forget what waits: after the next read back, the difference is computed anew."""
         self._ready = False
         self._early.clear()
-        self._batches.clear()
-        self._keys.clear()
+        self._open_batch = None
+        while self._work:
+            work = self._work.popleft()
+            if isinstance(work, asyncio.Future) and not work.done():
+                work.set_exception(ConnectionLostError("the connection ended before all was written"))
         while not self._outbox.empty():
             self._outbox.get_nowait()
 
@@ -280,7 +304,8 @@ class SwitchShell:
         if work is not None or not again:
             await _cancel(work)
             self._pause()
-            self._observer.lost(f"another controller is primary, election id {self._arbitration.primary_id:#x}")
+            reason = f"another controller is primary, election id {self._arbitration.primary_id:#x}"
+            self._observer.lost(reason, superseded=True)
         if again:
             await connection.bid(self._arbitration.election_id)
         return None
@@ -317,18 +342,15 @@ class SwitchShell:
         return await self.read_entries(tuple(Table))
 
     async def _enable_digests(self, connection: RpcConnection) -> None:
-        kinds = {digest_id: p4r.Update.INSERT for digest_id in self._codec.digest_ids}
+        kinds = dict.fromkeys(self._codec.digest_ids, p4r.Update.INSERT)
         for _ in range(2):
             request = p4r.WriteRequest()
             for digest_id, kind in kinds.items():
                 request.updates.add(type=kind, entity=p4r.Entity(digest_entry=_digest_entry(digest_id)))
             results = await connection.write(request)
             errors = dict(zip(kinds, results, strict=False))
-            kinds = {
-                digest_id: p4r.Update.MODIFY
-                for digest_id, error in errors.items()
-                if error.code == StatusCode.ALREADY_EXISTS
-            }
+            there = [digest_id for digest_id, error in errors.items() if error.code == StatusCode.ALREADY_EXISTS]
+            kinds = dict.fromkeys(there, p4r.Update.MODIFY)
             refused = [
                 error for error in errors.values() if error.code not in (StatusCode.OK, StatusCode.ALREADY_EXISTS)
             ]
@@ -341,13 +363,18 @@ class SwitchShell:
 
     async def _write_all(self, connection: RpcConnection) -> None:
         while True:
-            await self._work.wait()
-            while self._batches:
-                batch = self._batches.popleft()
-                if not self._batches:
-                    self._keys.clear()
-                await self._write(connection, batch)
-            self._work.clear()
+            await self._wake.wait()
+            while self._work:
+                work = self._work.popleft()
+                if not self._work:
+                    self._open_batch = None
+                if isinstance(work, list):
+                    await self._write(connection, work)
+                elif isinstance(work, PacketOut):
+                    self.send(work)
+                elif not work.done():
+                    work.set_result(None)
+            self._wake.clear()
 
     async def _write(self, connection: RpcConnection, batch: list[Update], *, first: bool = True) -> None:
         request = p4r.WriteRequest()

@@ -1,8 +1,8 @@
 """The numbers that VIPs and members have on one switch. Pure.
 
-A VIP's number belongs to its address, port and protocol; a member's to how it is reached (its action and parameters), so
-both are found again by reading a switch back, and two VIPs that reach a member in the same way share its number. A number
-given up is not given to another for as long as the flow cache may remember it.
+A VIP's number belongs to its address, port and protocol; a member's to how it is reached (its action and parameters).
+So both are found again by reading a switch back, and two VIPs that reach a member in the same way share its number. A
+number given up is not given to another for as long as the flow cache may remember it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from depot.p4runtime.entry import Action, Entry, Table
 
-__all__ = ["IdentitiesExhaustedError", "Identities", "MemberAction", "VipKey"]
+__all__ = ["Identities", "IdentitiesExhaustedError", "MemberAction", "VipKey"]
 
 QUARANTINE = 65.0
 """Seconds that a number stays unused: FLOW_CACHE_LIFETIME (constants.p4) is 61.4."""
@@ -121,6 +121,10 @@ class Identities:
     def member(self, action: MemberAction, now: float) -> int:
         """Return the member's number, a new one if it has none. Raises IdentitiesExhaustedError."""
         return self._members.number(action, now)
+
+    def find_vip(self, key: VipKey) -> int | None:
+        """Return the VIP's number, None if it has none."""
+        return self._vips.find(key)
 
     def find_member(self, action: MemberAction) -> int | None:
         """Return the member's number, None if it has none."""

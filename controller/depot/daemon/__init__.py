@@ -1,0 +1,1 @@
+"""The running controller: switches, checks, schedules, the command line's socket and metrics on one event loop."""

@@ -1,0 +1,179 @@
+"""One switch at work: its client and its core, a clock and a timer between them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from depot.config.model import SwitchConfig, VipConfig
+from depot.p4runtime.codec import CodecError, Digest
+from depot.p4runtime.entry import Entry, EntryKey, Table
+from depot.p4runtime.packets import PacketIn
+from depot.p4runtime.rpc_shell import RpcError, TlsFiles
+from depot.p4runtime.switch_shell import Pipeline, SwitchShell, SwitchTarget
+from depot.p4runtime.write_errors import WriteFailure
+from depot.switching.commands import SessionNotice
+from depot.switching.switch_core import Reconciled, SwitchCore
+
+__all__ = ["SwitchRunner"]
+
+MOST_FAILURES_LOGGED = 5
+"""Of one refused batch; the rest is counted."""
+_CONFIGURED_TABLES = tuple(table for table in Table if table is not Table.CONNECTION)
+
+events = logging.getLogger("depot.events")
+wire = logging.getLogger("depot.wire")
+
+Listener = Callable[["SwitchRunner", Sequence[SessionNotice]], None]
+"""Who is told what became of sessions."""
+
+
+class SwitchRunner:
+    """A switch's client and core. Run `run` as a task."""
+
+    def __init__(self, config: SwitchConfig, vips: Sequence[VipConfig], pipeline: Pipeline, listener: Listener) -> None:
+        self.config = config
+        """What is configured of it."""
+        self.core = SwitchCore(config, vips)
+        """What is decided about it."""
+        tls = TlsFiles(config.tls.ca, config.tls.cert, config.tls.key) if config.tls else None
+        target = SwitchTarget(config.name, str(config.address), config.device_id, config.election_id, tls)
+        self.shell = SwitchShell(target, pipeline, self)
+        """Its client."""
+        self._listener = listener
+        self._timer: asyncio.TimerHandle | None = None
+        self._rereading: asyncio.Task[None] | None = None
+        self._lost_reason = ""
+        self.reconciled: Reconciled | None = None
+        """The last comparison of its tables."""
+        self.differences = 0
+        """Updates that comparisons made necessary, since the start."""
+
+    @property
+    def name(self) -> str:
+        """The operator's name for it."""
+        return self.config.name
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether it holds all it should, as far as we know."""
+        return self.shell.ready and not self.shell.backlog and self._rereading is None and not self.core.reread_pending
+
+    @property
+    def lost_reason(self) -> str:
+        """Why we cannot write to it; empty while we can."""
+        return self._lost_reason
+
+    async def run(self) -> None:
+        """Stay connected until cancelled; the switch's tables stay as they are then."""
+        try:
+            await self.shell.run()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._rereading is not None:
+                self._rereading.cancel()
+
+    def settle(self) -> None:
+        """Do what follows from what the core was told."""
+        now = self._now()
+        output = self.core.take_output(now)
+        if output.batches:
+            self.shell.submit(output.batches)
+        if output.connections:
+            self.shell.submit_connections(output.connections)
+        for packet in output.packets:
+            self.shell.send(packet)
+        if output.packets_after:
+            self.shell.send_after(output.packets_after)
+        if output.reread and self._rereading is None:
+            self._rereading = asyncio.create_task(self._reread(), name=f"reread {self.name}")
+        for reconciled in output.reconciled:
+            self._log_reconciled(reconciled)
+        self._arm()
+        if output.notices:
+            self._listener(self, output.notices)
+
+    def _arm(self) -> None:
+        deadline = self.core.next_deadline()
+        if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline:
+                return  # it comes early enough, and looks again then
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self.core.handle_timer(self._now())
+        self.settle()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _reread(self) -> None:
+        """Read the tables back while nothing is being written."""
+        try:
+            while True:
+                await self.shell.flushed()
+                before = self.core.updates_made
+                entries = await self.shell.read_entries(_CONFIGURED_TABLES)
+                if self.core.updates_made == before:
+                    break
+            self.core.reread(entries, self._now())
+        except (RpcError, CodecError) as error:
+            wire.warning("%s: tables cannot be read back: %s", self.name, error)
+        finally:
+            self._rereading = None
+        self.settle()
+
+    # What the client tells
+
+    def primary(self, entries: list[Entry]) -> None:
+        """We may write, and the switch holds these entries."""
+        self._lost_reason = ""
+        events.info("%s: connected as primary, P4Runtime %s", self.name, self.shell.version)
+        self.core.connected(entries, self._now())
+        self.settle()
+
+    def lost(self, reason: str, *, superseded: bool) -> None:
+        """We may no longer write."""
+        if reason != self._lost_reason:
+            events.warning("%s: %s: %s", self.name, "standing by" if superseded else "not connected", reason)
+        self._lost_reason = reason
+        self.core.disconnected(superseded=superseded)
+        self.settle()
+
+    def digest(self, digest: Digest) -> None:
+        """The data plane tells something."""
+        self.core.digest(digest.name, digest.samples, self._now())
+        self.settle()
+
+    def packet_in(self, packet: PacketIn) -> None:
+        """The data plane hands over a packet."""
+        self.core.packet_in(packet, self._now())
+        self.settle()
+
+    def idle(self, keys: Sequence[EntryKey]) -> None:
+        """These entries were not hit for their idle timeout."""
+        self.core.idle(keys, self._now())
+        self.settle()
+
+    def failed(self, failures: Sequence[WriteFailure]) -> None:
+        """These updates were refused."""
+        for failure in failures[:MOST_FAILURES_LOGGED]:
+            wire.error("%s: write refused: %s", self.name, failure)
+        if len(failures) > MOST_FAILURES_LOGGED:
+            wire.error("%s: and %d writes more were refused", self.name, len(failures) - MOST_FAILURES_LOGGED)
+        self.core.failed(failures, self._now())
+        self.settle()
+
+    def _log_reconciled(self, reconciled: Reconciled) -> None:
+        self.reconciled = reconciled
+        self.differences += reconciled.differences
+        events.info(
+            "%s: holds %d entries, %d sessions; %d updates make it as desired",
+            self.name, reconciled.entries, reconciled.sessions, reconciled.differences,
+        )  # fmt: skip

@@ -1,0 +1,408 @@
+"""Everything that is decided about one switch: sessions, neighbours, ICMP and the desired state in one core. Sans-IO.
+
+Events and the time go in; `take_output` gives the table writes, packets and notices that follow, `next_deadline` when
+`handle_timer` wants to be called. Times are seconds of any steady clock. Connecting for the first time, again, after a
+restart of either side and after another controller are one act: `connected` compares what the switch holds with what
+it should hold, adopts its sessions and writes the difference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from depot.address import FlowKey, Protocol
+from depot.config.model import SwitchConfig, VipConfig
+from depot.p4runtime.entry import Action, Entry, EntryKey, Table
+from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
+from depot.p4runtime.reconcile import Operation, Update, reconcile
+from depot.p4runtime.write_errors import WriteFailure
+from depot.switching.commands import InstallEntry, SessionNotice, SynUnanswered, Verdict
+from depot.switching.connections import command_update, install_entry
+from depot.switching.desired import member_action, member_destination, service_entries, vip_key
+from depot.switching.icmp import IcmpErrors, Trouble
+from depot.switching.identities import Identities, MemberAction
+from depot.switching.neighbours import Neighbours
+from depot.switching.policy import SessionPolicy
+from depot.switching.routing import NextHop, Routing
+from depot.switching.sessions import SessionTracker
+
+__all__ = ["Output", "Reconciled", "SwitchCore"]
+
+FIRST_REREAD, LAST_REREAD = 1.0, 60.0
+"""Seconds from a refused write until the tables are read back and compared again, doubling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """The tables were read and compared with what they should hold."""
+
+    entries: int
+    """Entries that the switch held."""
+    sessions: int
+    """Sessions among them that were adopted or known already."""
+    differences: int
+    """Updates that follow."""
+
+
+@dataclass(slots=True)
+class Output:
+    """What follows from what was told to a core, in the order in which it should be done."""
+
+    batches: list[list[Update]] = field(default_factory=list)
+    """Writes to be done one batch after the other."""
+    connections: list[Update] = field(default_factory=list)
+    """Writes of `connection_table`, after the batches; one for each key."""
+    packets: list[PacketOut] = field(default_factory=list)
+    """Packets to be sent now."""
+    packets_after: list[PacketOut] = field(default_factory=list)
+    """Packets to be sent when the writes are done."""
+    notices: list[SessionNotice] = field(default_factory=list)
+    """What became of sessions."""
+    reconciled: list[Reconciled] = field(default_factory=list)
+    """Comparisons made."""
+    reread: bool = False
+    """Whether the tables should be read back and given to `reread`."""
+
+
+class SwitchCore:
+    """One switch."""
+
+    def __init__(self, config: SwitchConfig, vips: Sequence[VipConfig]) -> None:
+        self._routing = Routing(config)
+        self._vips = {vip.name: vip for vip in vips}
+        self._schedules: dict[str, tuple[str, ...]] = {}
+        self._identities = Identities()
+        self._tracker = SessionTracker(self._substitute)
+        self._neighbours = Neighbours(self._routing)
+        self.icmp = IcmpErrors(self._routing.ports)
+        """The ICMP errors and resets of this switch."""
+        self._turn: Counter[str] = Counter()
+        self._held: dict[EntryKey, Entry] = {}
+        """What the switch holds, but for connections, once all writes are done."""
+        self._kept: dict[int, list[Entry]] = {}
+        """Entries of members that are configured no more and still serve sessions, by member id."""
+        self._down: set[tuple[str, str]] = set()
+        self._connected = False
+        self._output = Output()
+        self._reread_at: float | None = None
+        self._reread_delay = FIRST_REREAD
+        self.punts: Counter[PuntReason] = Counter()
+        """Packets that came to the controller, by reason."""
+        self.updates_made = 0
+        """Updates but for connections, since the start."""
+
+    # Configuration
+
+    def reconfigure(self, config: SwitchConfig, vips: Sequence[VipConfig], now: float) -> None:
+        """Take another configuration; sessions of VIPs and members that stay are not touched."""
+        before, self._vips = self._vips, {vip.name: vip for vip in vips}
+        stay = {vip_key(vip) for vip in vips}
+        for vip in before.values():
+            if vip_key(vip) not in stay:
+                vip_id = self._identities.find_vip(vip_key(vip))
+                if vip_id is not None:
+                    self._tracker.remove_vip(vip_id, now)
+        self._down = {(vip, member) for vip, member in self._down if self._configured(vip, member) is not None}
+        self._routing = Routing(config)
+        self.icmp.reconfigure(self._routing.ports)
+        self._neighbours.reconfigure(self._routing)
+        names = {vip.name for vip in vips}
+        self._schedules = {name: slots for name, slots in self._schedules.items() if name in names}
+        self._set_policies(now)
+        self._compare(now)
+
+    def set_schedules(self, schedules: Mapping[str, Sequence[str]], now: float) -> None:
+        """Take new schedules of some VIPs: by VIP name, the member of each slot."""
+        for name, slots in schedules.items():
+            if name not in self._vips:
+                continue
+            vip_id = self._identities.vip(vip_key(self._vips[name]), now)
+            old = len(self._schedules.get(name, ()))
+            self._schedules[name] = tuple(slots)
+            if self._connected:
+                vip = self._vips[name]
+                keys = [EntryKey(Table.SCHEDULE, (vip_id, slot)) for slot in range(old)]
+                wanted = service_entries([vip], self._schedules, self._identities, now)
+                self._write({entry.key: entry for entry in wanted}, keys)
+
+    def member_down(self, vip: str, member: str, now: float) -> None:
+        """A member of a VIP is dead: give the VIP a schedule without it first."""
+        self._down.add((vip, member))
+        if (ids := self._ids(vip, member)) is not None:
+            self._tracker.member_down(*ids, now)
+
+    def member_up(self, vip: str, member: str) -> None:
+        """A member of a VIP lives again."""
+        self._down.discard((vip, member))
+        if (ids := self._ids(vip, member)) is not None:
+            self._tracker.member_up(*ids)
+
+    def _configured(self, vip_name: str, member_name: str) -> MemberAction | None:
+        vip = self._vips.get(vip_name)
+        found = (member_action(vip, one) for one in vip.members if one.name == member_name) if vip else iter(())
+        return next(found, None)
+
+    def _ids(self, vip_name: str, member_name: str) -> tuple[int, int] | None:
+        """The numbers of a VIP and its member, where both have one."""
+        action = self._configured(vip_name, member_name)
+        if action is None:
+            return None
+        vip_id = self._identities.find_vip(vip_key(self._vips[vip_name]))
+        member_id = self._identities.find_member(action)
+        return None if vip_id is None or member_id is None else (vip_id, member_id)
+
+    def _substitute(self, vip_id: int) -> int | None:
+        """The member of the VIP's schedule whose turn it is, for a session that must move."""
+        key = self._identities.vip_of(vip_id)
+        name = next((vip.name for vip in self._vips.values() if vip_key(vip) == key), None)
+        slots = self._schedules.get(name, ()) if name is not None else ()
+        if name is None or not slots:
+            return None
+        self._turn[name] += 1
+        ids = self._ids(name, slots[self._turn[name] % len(slots)])
+        return None if ids is None else ids[1]
+
+    # The switch
+
+    def connected(self, entries: Iterable[Entry], now: float) -> None:
+        """We are primary, and the switch holds these entries."""
+        connections: list[InstallEntry] = []
+        others: list[Entry] = []
+        for entry in entries:
+            if entry.table is Table.CONNECTION:
+                connections.append(install_entry(entry))
+            else:
+                others.append(entry)
+        self._identities.adopt(others)
+        self._set_policies(now)
+        self._tracker.reconcile(connections, now)
+        self._drop_sessions_without_member(connections, now)
+        self._connected = True
+        self._reread_delay = FIRST_REREAD
+        self._neighbours.adopt(others, now)
+        self._reread(others, now)
+        for vip, member in self._down:
+            self.member_down(vip, member, now)
+
+    def reread(self, entries: Iterable[Entry], now: float) -> None:
+        """The switch holds these entries, connections not among them: what we thought of it is not relied on."""
+        self._reread(list(entries), now)
+
+    def _reread(self, others: list[Entry], now: float) -> None:
+        self._held = {entry.key: entry for entry in others}
+        differences = self._compare(now)
+        self._output.reconciled.append(Reconciled(len(others), len(self._tracker), differences))
+
+    def _drop_sessions_without_member(self, connections: Iterable[InstallEntry], now: float) -> None:
+        """Entries may name members that neither the switch nor we know: nobody could serve those sessions."""
+        for member_id in {entry.member_id for entry in connections if entry.verdict is Verdict.FORWARD}:
+            if self._identities.member_of(member_id) is None:
+                self._remove_member(member_id, now)
+
+    def disconnected(self, *, superseded: bool) -> None:
+        """We can no longer write. superseded: another controller does, so what we know of sessions becomes old."""
+        self._connected = False
+        self._output = Output()
+        self._reread_at = None
+        if superseded:
+            self._identities = Identities()
+            self._tracker = SessionTracker(self._substitute)
+            self._kept = {}
+
+    def digest(self, name: str, samples: Sequence[tuple[int, ...]], now: float) -> None:
+        """The data plane's digests, by their name in `depot.p4`."""
+        if name == "new_flow_t":
+            new_flow = self._tracker.new_flow
+            for lo, hi, port_lo, port_hi, protocol, client_is_hi, flags, vip_id, member_id in samples:
+                key = FlowKey(lo, port_lo, hi, port_hi, protocol)
+                new_flow(key, vip_id, member_id, client_is_hi == 1, flags, now)
+        elif name == "tcp_event_t":
+            tcp_event = self._tracker.tcp_event
+            for lo, hi, port_lo, port_hi, src_is_hi, flags in samples:
+                tcp_event(FlowKey(lo, port_lo, hi, port_hi, 6), src_is_hi == 1, flags, now)
+        elif name == "neighbour_seen_t":
+            for port, address, mac in samples:
+                self._neighbours.seen(port, address, mac, now)
+
+    def idle(self, keys: Iterable[EntryKey], now: float) -> None:
+        """These entries saw no packet for their idle timeout."""
+        for table, values in keys:
+            if table is Table.CONNECTION:
+                lo, hi, port_lo, port_hi, protocol = values
+                self._tracker.idle(FlowKey(lo, port_lo, hi, port_hi, protocol), now)
+
+    def packet_in(self, packet: PacketIn, now: float) -> None:
+        """The data plane could not go on with this packet."""
+        answer: PacketOut | None = None
+        if packet.reason in PuntReason._value2member_map_:
+            self.punts[PuntReason(packet.reason)] += 1
+        if packet.reason == PuntReason.NEIGHBOUR_UNRESOLVED:
+            self._neighbours.unresolved(packet, now)
+        elif packet.reason == PuntReason.TTL_EXPIRED:
+            answer = self.icmp.error(packet, Trouble.TTL_EXPIRED, now)
+        elif packet.reason == PuntReason.TOO_BIG:
+            answer = self.icmp.error(packet, Trouble.TOO_BIG, now, packet.detail)
+        elif packet.reason == PuntReason.RESET_SESSION:
+            answer = self.icmp.reset(packet, now)
+        if answer is not None:
+            self._output.packets.append(answer)
+
+    def failed(self, failures: Iterable[WriteFailure], now: float) -> None:
+        """These writes were refused: the tables are read back before long, and what is missing is tried again.
+
+        A connection that found no room is announced again by the data plane, and only then tried again.
+        """
+        for (operation, entry), _, _ in failures:
+            if entry.table is Table.CONNECTION:
+                continue
+            if entry.table is Table.NEIGHBOUR and operation is not Operation.DELETE:
+                self._neighbours.refused(NextHop(*entry.values), now)
+            if self._reread_at is None:
+                self._reread_at = now + self._reread_delay
+                self._reread_delay = min(self._reread_delay * 2, LAST_REREAD)
+
+    # Time
+
+    def next_deadline(self) -> float | None:
+        """When `handle_timer` wants to be called; None: not yet."""
+        neighbours = self._neighbours.next_deadline() if self._connected else None
+        deadlines = (self._tracker.next_deadline(), neighbours, self._reread_at)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        self._tracker.handle_timer(now)
+        if self._connected:  # nobody hears our questions otherwise
+            self._neighbours.handle_timer(now)
+        if self._reread_at is not None and now >= self._reread_at:
+            self._reread_at = None
+            self._output.reread = True
+        if self._connected and any(not self._sessions_on(member_id) for member_id in self._kept):
+            self._compare(now)
+
+    def take_output(self, now: float) -> Output:
+        """Return what follows from all that was told since the last call."""
+        self._take_neighbours(now)
+        output, self._output = self._output, Output()
+        notices = self._tracker.take_notices()
+        if not self._connected:  # answers are not seen either: they may well have come
+            return Output(notices=[one for one in notices if not isinstance(one, SynUnanswered)])
+        output.notices += notices
+        output.connections = [command_update(command) for command in self._tracker.take_commands()]
+        return output
+
+    def _take_neighbours(self, now: float) -> None:
+        neighbours = self._neighbours
+        for entry, present in neighbours.changes:
+            self._write({entry.key: entry} if present else {}, [entry.key])
+        for packet in neighbours.unreachable:
+            if (answer := self.icmp.error(packet, Trouble.HOST_UNREACHABLE, now)) is not None:
+                self._output.packets.append(answer)
+        self._output.packets += neighbours.requests
+        self._output.packets_after += neighbours.released
+        for waiting in (neighbours.changes, neighbours.unreachable, neighbours.requests, neighbours.released):
+            waiting.clear()
+
+    # Desired state
+
+    def _set_policies(self, now: float) -> None:
+        for vip in self._vips.values():
+            self._tracker.set_policy(SessionPolicy.of(self._identities.vip(vip_key(vip), now), vip))
+
+    def _compare(self, now: float) -> int:
+        """Write the difference between all that should be held and what is; return how many updates that takes."""
+        vips = self._vips.values()
+        wanted = service_entries(vips, self._schedules, self._identities, now)
+        wanted += self._routing.entries(vip.address for vip in vips)
+        wanted += self._neighbours.entries()
+        members = {member_action(vip, member) for vip in vips for member in vip.members}
+        for entries in self._keep_busy_members(members, now):
+            wanted += entries
+            members.add(MemberAction(entries[0].action, entries[0].params))
+        self._identities.keep({vip_key(vip) for vip in vips}, members, now)
+        hops = {self._routing.next_hop(member_destination(member)) for member in members}
+        self._neighbours.want((hop for hop in {*hops, *self._routing.gateways} if hop is not None), now)
+        return self._write({entry.key: entry for entry in wanted}, self._held.keys())
+
+    def _keep_busy_members(self, configured: set[MemberAction], now: float) -> list[list[Entry]]:
+        """The entries of members that are configured no more, while they serve sessions; the rest of them is let go."""
+        held = [entry for entry in self._held.values() if entry.table is Table.MEMBER]
+        known = {entry.values[0]: [entry, *self._ways_back(entry)] for entry in held} | self._kept
+        self._kept = {}
+        for member_id, entries in known.items():
+            if MemberAction(entries[0].action, entries[0].params) in configured:
+                continue
+            if self._sessions_on(member_id):
+                self._kept[member_id] = entries
+            else:
+                self._remove_member(member_id, now)
+        return list(self._kept.values())
+
+    def _vip_ids(self) -> list[int]:
+        found = (self._identities.find_vip(vip_key(vip)) for vip in self._vips.values())
+        return [vip_id for vip_id in found if vip_id is not None]
+
+    def _sessions_on(self, member_id: int) -> int:
+        return self._tracker.member_sessions(member_id)
+
+    def _remove_member(self, member_id: int, now: float) -> None:
+        for vip_id in self._vip_ids():
+            self._tracker.remove_member(vip_id, member_id, now)
+
+    def _ways_back(self, member: Entry) -> list[Entry]:
+        if member.action is not Action.NAT_TO_MEMBER:
+            return []
+        keys = (EntryKey(Table.NAT_SOURCE, (*member.params, protocol)) for protocol in Protocol)
+        return [self._held[key] for key in keys if key in self._held]
+
+    def _write(self, wanted: Mapping[EntryKey, Entry], keys: Iterable[EntryKey]) -> int:
+        """Make the switch hold, of these keys and those of `wanted`, exactly `wanted`; return the number of updates."""
+        if not self._connected:
+            return 0
+        held = {key: self._held[key] for key in {*keys, *wanted} if key in self._held}
+        batches = reconcile(wanted, held)
+        for operation, entry in (update for batch in batches for update in batch):
+            if operation is Operation.DELETE:
+                del self._held[entry.key]
+            else:
+                self._held[entry.key] = entry
+        self._output.batches += batches
+        updates = sum(len(batch) for batch in batches)
+        self.updates_made += updates
+        return updates
+
+    # What is known
+
+    def sessions(self, vip: str, member: str) -> int:
+        """Return how many active sessions a member of a VIP serves here."""
+        ids = self._ids(vip, member)
+        return 0 if ids is None else self._tracker.vip_member_sessions(*ids)
+
+    @property
+    def identities(self) -> Identities:
+        """The numbers of VIPs and members."""
+        return self._identities
+
+    @property
+    def reread_pending(self) -> bool:
+        """Whether a refused write waits to be tried again."""
+        return self._reread_at is not None
+
+    @property
+    def tracker(self) -> SessionTracker:
+        """The sessions."""
+        return self._tracker
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """The neighbours."""
+        return self._neighbours
+
+    @property
+    def entries_held(self) -> Counter[Table]:
+        """Entries by table, as far as we know."""
+        count = Counter(key.table for key in self._held)
+        count[Table.CONNECTION] = len(self._tracker)
+        return count
