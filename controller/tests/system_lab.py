@@ -51,8 +51,8 @@ def services(
     members: Sequence[Host] = MEMBERS, weights: Mapping[str, int] | None = None, **settings: object
 ) -> list[Service]:
     """The VIPs of the tests: TCP by NAT and by direct server return, UDP by NAT, in both families."""
-    tcp = {"on_member_failure": "reset", "time_wait": 1.0} | settings
-    udp = {"protocol": "udp", "idle_timeout": 30.0}
+    tcp = {"on_member_failure": "reset", "time_wait": "1s"} | settings
+    udp = {"protocol": "udp", "idle_timeout": "30s"} | settings
     given = weights or {}
     return [
         *(Service(f"tcp{f}", vip, PORT, "nat", members, given, settings=tcp) for f, vip in NAT.items()),

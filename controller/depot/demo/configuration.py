@@ -12,7 +12,7 @@ __all__ = ["QUICK_CHECKS", "SWITCH_ADDRESS", "Service", "configuration"]
 
 SWITCH_ADDRESS = "127.0.0.1:9559"
 """The switch's P4Runtime server, in the depot's own namespace."""
-QUICK_CHECKS: Mapping[str, object] = {"type": "tcp", "interval": 0.5, "timeout": 0.5, "rise": 2, "fall": 2}
+QUICK_CHECKS: Mapping[str, object] = {"type": "tcp", "interval": "500ms", "timeout": "500ms", "rise": 2, "fall": 2}
 """Health checks that notice a dead member within about a second."""
 
 

@@ -1,0 +1,115 @@
+"""The demo's readers and writers: what needs no network."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from depot import config
+from depot.address import format_address
+from depot.demo.clients import LoadReport, parse_wrk, spread, url
+from depot.demo.configuration import Service, configuration
+from depot.demo.kernel import counter, listens, received_bytes
+from depot.demo.lab import LabError, missing_programs, wait_until
+from depot.demo.screen import Finding, Screen, findings_as_json
+
+WRK = """\
+Running 2s test @ http://203.0.113.80/
+  1 threads and 8 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     1.87ms    1.02ms  20.11ms   94.45%
+    Req/Sec     3.15k   215.42     3.48k    75.00%
+  12579 requests in 4.01s, 3.07MB read
+Requests/sec:   3136.90
+Transfer/sec:    784.22KB
+"""
+WRK_WITH_ERRORS = """\
+  71 requests in 1.50m, 3.07MB read
+  Socket errors: connect 1, read 2, write 3, timeout 4
+  Non-2xx or 3xx responses: 5
+"""
+
+
+def test_wrk_is_read() -> None:
+    assert parse_wrk(WRK) == LoadReport(12579, 4.01, 0, 0, 0, 0)
+    report = parse_wrk(WRK_WITH_ERRORS)
+    assert report == LoadReport(71, 90.0, 1, 5, 4, 5)
+    assert report.failures == 15
+
+
+def test_what_wrk_never_says_is_refused() -> None:
+    with pytest.raises(LabError, match="unable to connect"):
+        parse_wrk("unable to connect to 203.0.113.80:http Connection refused\n")
+
+
+def test_url_and_spread() -> None:
+    assert url("2001:db8::1", "/a") == "http://[2001:db8::1]/a"
+    assert url("203.0.113.80") == "http://203.0.113.80/"
+    assert spread(Counter(a=5, b=4), ["a", "b"]) == 1
+    assert spread(Counter(a=5, b=4), ["a", "b", "c"]) == 5
+
+
+def test_configuration_is_one_the_depot_takes() -> None:
+    services = [
+        Service("web", "203.0.113.80", weights={"member1": 3}, settings={"scheduler": "weighted-round-robin"}),
+        Service("web6", "2001:db8:80::80", member_port=8080),
+        Service("names", "203.0.113.53", port=53, settings={"protocol": "udp"}, health={}),
+        Service("direct", "203.0.113.81", mode="dsr"),
+    ]
+    read = config.parse(configuration(services, Path("/tmp/a b/depot.sock")), "depot.toml")
+    assert [vip.name for vip in read.vips] == ["web", "web6", "names", "direct"]
+    assert [member.weight for member in read.vips[0].members] == [3, 1, 1]
+    assert {member.port for member in read.vips[1].members} == {8080}
+    assert read.depot.socket == Path("/tmp/a b/depot.sock")
+    assert format_address(read.vips[0].health.source or 0) == "10.2.0.250"
+
+
+def test_closing_table_and_json() -> None:
+    findings = [Finding("a thing", "0", "0 of 3", True), Finding("another", "all", "2 of 3", False)]
+    stream = io.StringIO()
+    Screen(stream).table(findings)
+    lines = stream.getvalue().splitlines()
+    assert lines[-2].split() == ["a", "thing", "0", "0", "of", "3", "yes"]
+    assert lines[-1].endswith("NO")
+    report = json.loads(findings_as_json(findings))
+    assert report["held"] is False
+    assert report["findings"][1] == {"what": "another", "claimed": "all", "measured": "2 of 3", "held": False}
+
+
+def test_shares_as_bars_name_everyone_and_everything_else() -> None:
+    stream = io.StringIO()
+    Screen(stream).shares("visits", Counter(one=2, refused=1), ["one", "two"])
+    rows = [line.split()[:3] for line in stream.getvalue().splitlines()[1:]]
+    assert rows == [["one", "2", "66.7%"], ["two", "0", "0.0%"], ["refused", "1", "33.3%"]]
+
+
+def test_kernel_files_are_read() -> None:
+    pid = os.getpid()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert listens(pid, port, 4)
+        assert not listens(pid, port, 6)
+    assert not listens(pid, port, 4)
+    assert counter(pid, "Tcp", "OutRsts") >= 0
+    assert received_bytes(pid, "lo") >= 0
+    with pytest.raises(KeyError):
+        received_bytes(pid, "no-such-interface")
+    with pytest.raises(KeyError):
+        counter(pid, "Tcp", "NoSuchCounter")
+
+
+def test_waiting_ends_with_the_answer_or_says_what_did_not_come() -> None:
+    answers = iter([None, False, 0])
+    assert wait_until(lambda: next(answers), 5.0, "an answer", every=0.0) == 0
+    with pytest.raises(LabError, match="still waiting: godot"):
+        wait_until(lambda: None, 0.0, "godot")
+
+
+def test_missing_programs_are_named() -> None:
+    assert missing_programs(["sh", "no-such-program-here"]) == ["no-such-program-here"]
