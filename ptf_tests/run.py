@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from depot.program import CompiledProgram, find_compiled_program
 from ptf_tests.case import CPU_PORT
@@ -145,8 +146,14 @@ def main(arguments: list[str] | None = None) -> int:
     if reason is not None:
         print(f"skipped {options.target}: {reason}")
         return SKIPPED
-    command = inside_namespace("ptf_tests.run", "--inside", *(sys.argv[1:] if arguments is None else arguments))
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    enter_namespace(sys.argv[1:] if arguments is None else arguments)
+
+
+def enter_namespace(arguments: list[str]) -> NoReturn:
+    """Become the same command inside a namespace of its own: who kills this process kills all of it."""
+    command = inside_namespace("ptf_tests.run", "--inside", *arguments)
+    os.chdir(ROOT)
+    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
