@@ -139,8 +139,8 @@ class Lab:
 
     def add_namespace(self, name: str, settings: Mapping[str, object]) -> None:
         """Make a namespace with its loopback up; `settings` are files below /proc/sys/net and their values."""
+        self.namespaces.append(name)  # first: an interruption must not come between
         _run(["ip", "netns", "add", self.full_name(name)])
-        self.namespaces.append(name)
         self.ip(name, "link set lo up")
         self.set(name, settings)
 
@@ -211,6 +211,7 @@ class Lab:
                         pipe.close()
             self.processes.clear()
             for name in self.namespaces:
+                _end_processes_in(self.full_name(name))  # one that an interruption kept from being noted
                 _delete_namespace(self.full_name(name))
             self.namespaces.clear()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -240,15 +241,20 @@ def remove_lab(prefix: str) -> int:
 
 def _end_processes_in(full_name: str) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
-        pids = [int(pid) for pid in _run(["ip", "netns", "pids", full_name]).split()]
-        for pid in pids:
+        deadline = time.monotonic() + 2.0
+        for pid in _processes_in(full_name):
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
-        deadline = time.monotonic() + 2.0
-        while pids and _run(["ip", "netns", "pids", full_name]).split() and time.monotonic() < deadline:
+        while _processes_in(full_name) and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+def _processes_in(full_name: str) -> list[int]:
+    """Process ids; none if there is no such namespace."""
+    listed = subprocess.run(["ip", "netns", "pids", full_name], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in listed.stdout.split()]
 
 
 def _delete_namespace(full_name: str) -> None:
