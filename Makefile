@@ -43,7 +43,7 @@ test: setup $(SHELL_VENV)/.setup-stamp ## everything: units, servers, packet tes
 check: setup ## format, lint, types, import rules, unit tests: fails hard, quick
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p depot -p softswitch
+	$(BIN)/mypy -p depot -p softswitch -p ptf_tests -p bench
 	$(BIN)/python -m pytest -q -rs controller/tests/test_import_rules.py
 	$(BIN)/python -m pytest -q -rs -m '$(UNIT)'
 

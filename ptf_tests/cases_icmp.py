@@ -30,7 +30,7 @@ def quote(src: str, dst: str, head: Packet, like: Packet | None = None) -> Packe
     """A packet as an error quotes it; `like` lends the TCP or UDP checksum, which no rewrite touches."""
     packet = ip_header(src, dst, ttl=60) / head
     if like is not None:
-        packet.lastlayer().underlayer.chksum = _checksum(like)
+        packet.payload.chksum = _checksum(like)
     return packet
 
 

@@ -185,8 +185,8 @@ def fragment(packet: Packet, offset: int, more: bool, content: bytes) -> Packet:
     if isinstance(packet, IP):
         head = IP(src=packet.src, dst=packet.dst, ttl=packet.ttl, id=77, flags=int(more), frag=offset // 8, proto=17)
         return head / Raw(content)
-    head = IPv6(src=packet.src, dst=packet.dst, hlim=packet.hlim)
-    return head / IPv6ExtHdrFragment(offset=offset // 8, m=int(more), id=77, nh=17) / Raw(content)
+    head6 = IPv6(src=packet.src, dst=packet.dst, hlim=packet.hlim)
+    return head6 / IPv6ExtHdrFragment(offset=offset // 8, m=int(more), id=77, nh=17) / Raw(content)
 
 
 def first_fragment(service: Service) -> Case:

@@ -48,8 +48,9 @@ def allocated(name: str, service: Service) -> Case:
         )
     for number, member in ((1, 1), (0, 0)):
         session = service.session(number)
-        data = {"seq": 1001, "payload": b"x" * 1201}
-        steps.append(Step(session.request(**data), CLIENT.port, out=(session.delivered(member, **data),)))
+        data = b"x" * 1201
+        out = session.delivered(member, seq=1001, payload=data)
+        steps.append(Step(session.request(seq=1001, payload=data), CLIENT.port, out=(out,)))
     return Case(name, tuple(steps), service.entries())
 
 

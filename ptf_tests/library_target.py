@@ -46,9 +46,11 @@ class LibraryTarget:
     def send(self, port: int | Submit, packet: bytes) -> Outcome:
         """Process one packet; the outcome leaves out the counters."""
         if isinstance(port, Submit):
-            port, packet = CPU_PORT, self._packet_out(port) + packet
+            leaving = self.switch.process(CPU_PORT, self._packet_out(port) + packet)
+        else:
+            leaving = self.switch.process(port, packet)
         outcome = Outcome()
-        for out_port, frame in self.switch.process(port, packet):
+        for out_port, frame in leaving:
             if out_port == CPU_PORT:
                 outcome.packet_ins[self._packet_in(frame)] += 1
             else:

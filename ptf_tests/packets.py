@@ -67,7 +67,7 @@ def icmp_error(kind: str, src: str, dst: str, quoted: Packet, *, ttl: int = 64, 
     """An ICMP or ICMPv6 error about `quoted`; kind is one of `ERRORS`."""
     quotation = Raw(bytes(quoted)[:128])
     if family_of(src) == 4:
-        types = {
+        types: dict[str, Packet] = {
             "unreachable": ICMP(type=3, code=1),
             "time_exceeded": ICMP(type=11, code=0),
             "too_big": ICMP(type=3, code=4, nexthopmtu=mtu),

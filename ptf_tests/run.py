@@ -130,6 +130,13 @@ def run_ptf(target: str, suite: str, specs: list[str], **params: int) -> int:
         return subprocess.run(command, cwd=scratch, check=False).returncode
 
 
+def enter_namespace(arguments: list[str]) -> NoReturn:
+    """Become the same command inside a namespace of its own: who kills this process kills all of it."""
+    command = inside_namespace("ptf_tests.run", "--inside", *arguments)
+    os.chdir(ROOT)
+    os.execvp(command[0], command)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", choices=TARGETS, default="softswitch")
@@ -147,13 +154,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"skipped {options.target}: {reason}")
         return SKIPPED
     enter_namespace(sys.argv[1:] if arguments is None else arguments)
-
-
-def enter_namespace(arguments: list[str]) -> NoReturn:
-    """Become the same command inside a namespace of its own: who kills this process kills all of it."""
-    command = inside_namespace("ptf_tests.run", "--inside", *arguments)
-    os.chdir(ROOT)
-    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Loaded:
     """The entries a target holds now; says what to change for others."""
 
     def __init__(self) -> None:
-        self._held: dict[object, Entry] = {}
+        self._held: dict[tuple[object, ...], Entry] = {}
 
     def change_to(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
         """(entries to delete, entries to insert) for the target to hold `entries` only; takes them as done."""
