@@ -19,8 +19,14 @@ _LOG = logging.getLogger("softswitch.ports")
 
 _BUNCH = 16
 """Frames of one port in one turn of the loop: about a millisecond of work."""
-_RECOVERY_S = 1.0
-"""How often an interface that went away is looked for."""
+_LOOK_AFTER_S = 1.0
+"""How often an interface that went away is looked for, and counters are."""
+_COUNTED_FAULTS = {
+    "receive_dropped": "frames arrive faster than they are switched and are dropped (said once)",
+    "oversized": "frames above the MTU are dropped: turn segmentation and receive offload off at both ends, "
+    "`ethtool -K INTERFACE tso off gso off gro off` (said once)",
+}
+"""What an operator should know when it is first counted."""
 
 
 class DataPlane:
@@ -40,7 +46,8 @@ class DataPlane:
         self._process = process
         self._after_bunch = after_bunch
         self._watched: dict[int, int] = {}
-        self._recovery: asyncio.TimerHandle | None = None
+        self._told: set[tuple[int, str]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Open every port and start to take frames. Raises `PortError`, and then no port is open."""
@@ -52,7 +59,7 @@ class DataPlane:
             raise
         for port in self._ports.values():
             self._watch(port)
-        self._recovery = asyncio.get_running_loop().call_later(_RECOVERY_S, self._recover)
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_AFTER_S, self._look_after)
 
     def transmit(self, number: int, frame: bytes) -> None:
         """Send a frame out of a port; counted when there is no such port."""
@@ -64,9 +71,9 @@ class DataPlane:
 
     def close(self) -> None:
         """Stop taking frames and close every port."""
-        if self._recovery is not None:
-            self._recovery.cancel()
-            self._recovery = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for port in self._ports.values():
             self._unwatch(port)
             port.close()
@@ -98,13 +105,18 @@ class DataPlane:
             self._process(port.number, frame)
         self._after_bunch()
 
-    def _recover(self) -> None:
-        """Open again what went away, and look after what only shows in counters."""
+    def _look_after(self) -> None:
+        """Open again what went away, and say what only shows in counters."""
         for port in self._ports.values():
             if port.fileno() is None:
                 self._unwatch(port)
                 self._reopen(port)
-        self._recovery = asyncio.get_running_loop().call_later(_RECOVERY_S, self._recover)
+            port.update_counters()
+            for name, advice in _COUNTED_FAULTS.items():
+                if getattr(port.stats, name) and (port.number, name) not in self._told:
+                    self._told.add((port.number, name))
+                    _LOG.warning("port %d@%s: %s", port.number, port.name, advice)
+        self._timer = asyncio.get_running_loop().call_later(_LOOK_AFTER_S, self._look_after)
 
     def _reopen(self, port: Port) -> None:
         try:

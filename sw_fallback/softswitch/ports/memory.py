@@ -55,6 +55,9 @@ class MemoryPort:
         self.sent.append(frame)
         self.stats.sent += 1
 
+    def update_counters(self) -> None:
+        """Nothing: this port counts by itself."""
+
     def close(self) -> None:
         """Give the descriptor back."""
         if self._wakeup is not None:

@@ -154,12 +154,11 @@ class PacketSocketPort:
             if error.errno in (errno.ENXIO, errno.ENODEV):
                 self._gone()
 
-    def update_drops(self) -> None:
-        """Add what the kernel dropped because the ring was full to `stats.receive_dropped`."""
+    def update_counters(self) -> None:
+        """Add to `stats.receive_dropped` what the kernel dropped because the ring was full."""
         if self._socket is not None:
-            self.stats.receive_dropped += struct.unpack(
-                "=II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-            )[1]
+            counted = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+            self.stats.receive_dropped += struct.unpack("=II", counted)[1]
 
     def close(self) -> None:
         """Leave the interface."""

@@ -55,5 +55,8 @@ class Port(Protocol):
     def send(self, frame: bytes) -> None:
         """Send one frame, or count why not."""
 
+    def update_counters(self) -> None:
+        """Bring into `stats` what the kernel counts; to be called now and then."""
+
     def close(self) -> None:
         """Give everything back; a closed port may be opened again."""

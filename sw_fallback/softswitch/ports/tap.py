@@ -74,6 +74,9 @@ class TapPort:
             if error.errno == errno.EBADFD:
                 self.close()
 
+    def update_counters(self) -> None:
+        """Nothing: the kernel counts for the interface (`ip -s link`)."""
+
     def close(self) -> None:
         """Detach; an interface made by `open` goes away."""
         if self._fd is not None:
