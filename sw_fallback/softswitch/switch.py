@@ -5,11 +5,15 @@ Pure: no socket, no task, no clock of its own. Not safe for use from several thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from os import PathLike
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TypeVar
 
+from softswitch.arrays import check_counter
+from softswitch.binding import ActionNumbers, bind
+from softswitch.engine.python import PythonEngine, Stores
 from softswitch.entities import (
     ActionCall,
     CloneSession,
@@ -21,11 +25,14 @@ from softswitch.entities import (
     TableEntry,
     TableKey,
 )
-
-if TYPE_CHECKING:
-    from finsy.proto import p4i
-
-    from softswitch.p4info import P4Info
+from softswitch.errors import InvalidArgument, UnknownId
+from softswitch.meters import Meter
+from softswitch.p4info import P4Info, P4InfoSource
+from softswitch.program import DeviceConfig, Program, read_program
+from softswitch.program.controls import Action
+from softswitch.selectors import ActionResolver, ProfileStore
+from softswitch.stats import Stats
+from softswitch.tables import TableState
 
 __all__ = ["Entity", "EntityKey", "GroupKey", "MemberKey", "MulticastKey", "SessionKey", "Stats", "Switch"]
 
@@ -64,24 +71,14 @@ Entity = TableEntry | SelectorMember | SelectorGroup | MulticastGroup | CloneSes
 EntityKey = TableKey | MemberKey | GroupKey | MulticastKey | SessionKey
 
 
-@dataclass(slots=True)
-class Stats:
-    """Counts since the program was loaded; what a shell publishes as metrics."""
+MAX_DIGESTS = 65536
+"""Digest samples kept until somebody takes them; a burst of new sessions fits, a forgotten switch stays small."""
 
-    packets_in: int = 0
-    """Packets given to `process`."""
-    packets_out: int = 0
-    """Packets that `process` returned."""
-    drops: int = 0
-    """Packets that ended at the drop port, at the end of ingress or egress, or in an empty multicast group."""
-    parser_errors: int = 0
-    """Packets whose parser stopped with an error (they go on to ingress, as v1model says)."""
-    digests_lost: int = 0
-    """Digest samples thrown away because nobody took them in time."""
-    passes_exceeded: int = 0
-    """Packets dropped because they were resubmitted or recirculated too often."""
-    assertions_failed: int = 0
-    """Packets dropped by an `assert` or `assume` of the P4 program that did not hold."""
+T = TypeVar("T")
+
+
+def _standing_still() -> int:
+    return 0
 
 
 class Switch:
@@ -91,15 +88,41 @@ class Switch:
     the P4Info. Every method raises an `EntityError` when it refuses, and then has changed nothing.
     """
 
-    stats: Stats
-    p4info: P4Info
-    """Index of the P4Info by id and name."""
+    def __init__(
+        self, info: P4Info, program: Program, *, cpu_port: int | None, drop_port: int, clock: Callable[[], int]
+    ) -> None:
+        """Use `load`."""
+        self.p4info = info
+        """Index of the P4Info by id and name."""
+        self.program = program
+        """The compiled program."""
+        self.cpu_port = cpu_port
+        self.stats = Stats()
+        self._clock = clock
+        self._binding = bind(info, program)
+        self._stores = Stores(program)
+        self._digests: deque[tuple[int, tuple[int, ...]]] = deque()
+        numbers = ActionNumbers(program)
+        self._profiles: dict[int, ProfileStore] = {}
+        self._tables: dict[int, TableState] = {}
+        self._make_profiles(numbers)
+        self._make_tables(numbers)
+        self._engine = PythonEngine(
+            program,
+            self._stores,
+            numbers,
+            drop_port=drop_port,
+            clock=clock,
+            emit_digest=self._emit_digest,
+            stats=self.stats,
+        )
+        self.process = self._engine.process  # type: ignore[method-assign]  # one call less for each packet
 
     @classmethod
     def load(
         cls,
-        p4info: str | PathLike[str] | bytes | p4i.P4Info,
-        device_config: str | PathLike[str] | bytes | Mapping[str, object],
+        p4info: P4InfoSource,
+        device_config: DeviceConfig,
         *,
         cpu_port: int | None = None,
         drop_port: int = 511,
@@ -112,7 +135,13 @@ class Switch:
         clock: nanoseconds, monotonic; without it the switch's time stands still at zero.
         Raises `PipelineError`.
         """
-        raise NotImplementedError
+        return cls(
+            P4Info.load(p4info),
+            read_program(device_config),
+            cpu_port=cpu_port,
+            drop_port=drop_port,
+            clock=clock or _standing_still,
+        )
 
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
         """Run one packet that arrived at `port`; return (port, packet) for each one that leaves, in order.
@@ -120,118 +149,215 @@ class Switch:
         A packet for the controller leaves at `cpu_port` with the packet_in header in front; a packet-out enters
         at `cpu_port` with the packet_out header in front. Never raises, whatever the bytes are.
         """
-        raise NotImplementedError
+        return self._engine.process(port, packet)
+
+    @property
+    def source(self) -> str:
+        """The program as the engine translated it, to read."""
+        return self._engine.source
+
+    def _make_profiles(self, numbers: ActionNumbers) -> None:
+        for info in self.p4info.profiles.values():
+            users = [self._binding.tables[table] for table in info.table_ids if table in self._binding.tables]
+            actions = {action_id: action for user in users for action_id, action in user.actions.items()}
+            self._profiles[info.id] = ProfileStore(info, _resolver(actions, numbers))
+
+    def _make_tables(self, numbers: ActionNumbers) -> None:
+        names = {action.id: action.name for action in self.program.actions.values()}
+        loaded = {name: store.load_constants(numbers, names) for name, store in self._stores.tables.items()}
+        for table_id, binding in self._binding.tables.items():
+            store = self._stores.tables[binding.table.name]
+            profile = self._profiles.get(binding.info.profile_id)
+            resolver = _resolver(binding.actions, numbers)
+            state = TableState(store, binding, resolver, profile, self._clock)
+            ids = {action.id: number for number, action in binding.actions.items()}
+            state.adopt_default(ids)
+            state.adopt_constants(loaded[binding.table.name], ids)
+            self._tables[table_id] = state
 
     # Entities
 
     def insert(self, entity: Entity) -> None:
         """Add an entity. Raises `EntryExists`, `TableFull`, `InvalidArgument`, `UnknownId`, `NotPermitted`."""
-        raise NotImplementedError
+        match entity:
+            case TableEntry():
+                self._table(entity.key.table_id).insert(entity)
+            case SelectorMember():
+                self._profile(entity.profile_id).insert_member(entity)
+            case SelectorGroup():
+                self._profile(entity.profile_id).insert_group(entity)
+            case MulticastGroup():
+                self._stores.replication.insert_group(entity)
+            case CloneSession():
+                self._stores.replication.insert_session(entity)
 
     def modify(self, entity: Entity) -> None:
         """Replace an entity (its direct counter stays). Raises `EntryNotFound` and as `insert`."""
-        raise NotImplementedError
+        match entity:
+            case TableEntry():
+                self._table(entity.key.table_id).modify(entity)
+            case SelectorMember():
+                self._profile(entity.profile_id).modify_member(entity)
+            case SelectorGroup():
+                self._profile(entity.profile_id).modify_group(entity)
+            case MulticastGroup():
+                self._stores.replication.modify_group(entity)
+            case CloneSession():
+                self._stores.replication.modify_session(entity)
 
     def delete(self, entity_or_key: Entity | EntityKey) -> None:
         """Remove an entity. Raises `EntryNotFound`, `StillReferenced`, `NotPermitted`."""
-        raise NotImplementedError
+        match entity_or_key:
+            case TableEntry(key) | (TableKey() as key):
+                self._table(key.table_id).delete(key)
+            case SelectorMember(profile_id, member_id) | MemberKey(profile_id, member_id):
+                self._profile(profile_id).delete_member(member_id)
+            case SelectorGroup(profile_id, group_id) | GroupKey(profile_id, group_id):
+                self._profile(profile_id).delete_group(group_id)
+            case MulticastGroup(group_id) | MulticastKey(group_id):
+                self._stores.replication.delete_group(group_id)
+            case CloneSession(session_id) | SessionKey(session_id):
+                self._stores.replication.delete_session(session_id)
 
     def entries(self, table_id: int) -> Iterator[TableEntry]:
         """Every entry of a table, constant ones too, without the default action. Raises `UnknownId`."""
-        raise NotImplementedError
+        return self._table(table_id).entries()
 
     def entry(self, key: TableKey) -> TableEntry:
         """One entry. Raises `EntryNotFound`."""
-        raise NotImplementedError
+        return self._table(key.table_id).row(key).entry
+
+    def entry_count(self, table_id: int) -> int:
+        """How many entries a table has."""
+        return len(self._table(table_id))
 
     def default_action(self, table_id: int) -> ActionCall | None:
         """What a miss runs now; None where the program gives the table nothing to run."""
-        raise NotImplementedError
+        return self._table(table_id).default()
 
     def set_default_action(self, table_id: int, action: ActionCall | None) -> None:
         """Change what a miss runs; None puts the program's own back. Raises `NotPermitted` for a constant one."""
-        raise NotImplementedError
+        self._table(table_id).set_default(action)
 
     def selector_members(self, profile_id: int) -> Iterator[SelectorMember]:
         """Every member of an action profile or selector."""
-        raise NotImplementedError
+        return self._profile(profile_id).members()
 
     def selector_groups(self, profile_id: int) -> Iterator[SelectorGroup]:
         """Every group of an action selector."""
-        raise NotImplementedError
+        return self._profile(profile_id).groups()
 
     def multicast_groups(self) -> Iterator[MulticastGroup]:
         """Every multicast group."""
-        raise NotImplementedError
+        return iter(self._stores.replication.groups.values())
 
     def clone_sessions(self) -> Iterator[CloneSession]:
         """Every clone session."""
-        raise NotImplementedError
+        return iter(self._stores.replication.sessions.values())
 
     # Counters, meters, registers
 
     def direct_counter(self, key: TableKey) -> Counter:
         """The entry's direct counter. Raises `InvalidArgument` where the table has none."""
-        raise NotImplementedError
+        table = self._table(key.table_id)
+        if not self._binding.tables[key.table_id].table.direct_counter:
+            raise InvalidArgument(f"table '{table.info.name}' has no direct counter")
+        row = table.row(key)
+        return Counter(row.packets, row.octets)
 
     def set_direct_counter(self, key: TableKey, value: Counter) -> None:
         """Write the entry's direct counter."""
-        raise NotImplementedError
+        self.direct_counter(key)
+        check_counter(value)
+        row = self._table(key.table_id).row(key)
+        row.packets, row.octets = value.packets, value.octets
 
     def counter(self, counter_id: int, index: int) -> Counter:
         """One cell of an indirect counter. Raises `OutOfRange`."""
-        raise NotImplementedError
+        return self._stores.counters[_known("counter", self._binding.counters, counter_id)].read(index)
 
     def set_counter(self, counter_id: int, index: int, value: Counter) -> None:
         """Write one cell of an indirect counter."""
-        raise NotImplementedError
+        self._stores.counters[_known("counter", self._binding.counters, counter_id)].write(index, value)
 
     def counter_size(self, counter_id: int) -> int:
         """Number of cells."""
-        raise NotImplementedError
+        return self._stores.counters[_known("counter", self._binding.counters, counter_id)].array.size
 
     def direct_meter(self, key: TableKey) -> MeterConfig | None:
         """The entry's meter configuration; None: not configured, every packet is green."""
-        raise NotImplementedError
+        _known("direct meter of table", self._binding.direct_meters, key.table_id)
+        meter = self._table(key.table_id).row(key).meter
+        return None if meter is None else meter.config
 
     def set_direct_meter(self, key: TableKey, config: MeterConfig | None) -> None:
         """Configure the entry's meter; None: back to all green."""
-        raise NotImplementedError
+        _known("direct meter of table", self._binding.direct_meters, key.table_id)
+        row = self._table(key.table_id).row(key)
+        row.meter = None if config is None else Meter(config, self._clock())
 
     def meter(self, meter_id: int, index: int) -> MeterConfig | None:
         """The configuration of one cell of an indirect meter; None: not configured."""
-        raise NotImplementedError
+        return self._stores.meters[_known("meter", self._binding.meters, meter_id)].read(index)
 
     def set_meter(self, meter_id: int, index: int, config: MeterConfig | None) -> None:
         """Configure one cell of an indirect meter."""
-        raise NotImplementedError
+        store = self._stores.meters[_known("meter", self._binding.meters, meter_id)]
+        store.write(index, config, self._clock())
 
     def meter_size(self, meter_id: int) -> int:
         """Number of cells."""
-        raise NotImplementedError
+        return self._stores.meters[_known("meter", self._binding.meters, meter_id)].array.size
 
     def register(self, register_id: int, index: int) -> int:
         """One register cell. Raises `OutOfRange`."""
-        raise NotImplementedError
+        return self._stores.registers[_known("register", self._binding.registers, register_id)].read(index)
 
     def set_register(self, register_id: int, index: int, value: int) -> None:
         """Write one register cell. Raises `OutOfRange`, and `InvalidArgument` for a value that is too wide."""
-        raise NotImplementedError
+        self._stores.registers[_known("register", self._binding.registers, register_id)].write(index, value)
 
     def register_size(self, register_id: int) -> int:
         """Number of cells."""
-        raise NotImplementedError
+        return self._stores.registers[_known("register", self._binding.registers, register_id)].array.size
 
     # What the switch has to tell
 
     def take_digests(self) -> list[tuple[int, tuple[int, ...]]]:
         """The digest samples since the last call as (digest id, members), oldest first."""
-        raise NotImplementedError
+        taken = list(self._digests)
+        self._digests.clear()
+        return taken
 
     def idle_entries(self, now_ns: int) -> list[TableKey]:
         """Entries not hit for their idle timeout; each is reported once per timeout that passes (P4Runtime 16.5)."""
-        raise NotImplementedError
+        return list(chain.from_iterable(table.idle(now_ns) for table in self._tables.values()))
 
     def time_since_last_hit(self, key: TableKey) -> int:
         """Nanoseconds since the entry was last hit, or written when it never was."""
-        raise NotImplementedError
+        return self._clock() - self._table(key.table_id).row(key).hit
+
+    def _emit_digest(self, layout: int, members: tuple[int, ...]) -> None:
+        if len(self._digests) >= MAX_DIGESTS:
+            self.stats.digests_lost += 1
+        elif layout in self._binding.digests:
+            self._digests.append((self._binding.digests[layout], members))
+
+    def _table(self, table_id: int) -> TableState:
+        return _known("table", self._tables, table_id)
+
+    def _profile(self, profile_id: int) -> ProfileStore:
+        return _known("action profile", self._profiles, profile_id)
+
+
+def _resolver(actions: dict[int, Action], numbers: ActionNumbers) -> ActionResolver:
+    return ActionResolver(
+        {action_id: numbers[action.name] for action_id, action in actions.items()},
+        {action_id: tuple(p.width for p in action.parameters) for action_id, action in actions.items()},
+    )
+
+
+def _known(kind: str, found: dict[int, T], number: int) -> T:
+    if number not in found:
+        raise UnknownId(f"the P4Info has no {kind} {number:#x}")
+    return found[number]

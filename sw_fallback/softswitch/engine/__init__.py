@@ -1,0 +1,1 @@
+"""Engines: what a loaded program is translated to."""

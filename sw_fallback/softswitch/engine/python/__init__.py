@@ -1,0 +1,5 @@
+"""The python engine: needs no compiler and no privilege."""
+
+from softswitch.engine.python.engine import PythonEngine, Stores
+
+__all__ = ["PythonEngine", "Stores"]
