@@ -117,5 +117,3 @@ class Context:
                 raise UnsupportedConstruct(f"varbit field in the middle of header '{layout.name}'")
             if layout.header.type.width % 8:
                 raise UnsupportedConstruct(f"header '{layout.name}' of {layout.header.type.width} bits")
-
-

@@ -22,9 +22,7 @@ __all__ = ["PipelineWriter"]
 class PipelineWriter:
     """Writes one pipeline as a loop that is left by `break` at its end."""
 
-    def __init__(
-        self, context: Context, writer: Writer, pipeline: Pipeline, stores: Mapping[str, TableStore]
-    ) -> None:
+    def __init__(self, context: Context, writer: Writer, pipeline: Pipeline, stores: Mapping[str, TableStore]) -> None:
         self._context = context
         self._writer = writer
         self._pipeline = pipeline
@@ -73,13 +71,10 @@ class PipelineWriter:
         return table.default is None or table.profile is not None
 
     def _node(self, name: str, shape: Structure) -> None:
-        def go(target: str | None) -> None:
-            self._go(target, shape)
-
         if name in self._pipeline.tables:
-            self._table(self._pipeline.tables[name], go)
+            self._table(self._pipeline.tables[name], lambda target: self._go(target, shape))
         else:
-            self._condition(self._pipeline.conditions[name], go)
+            self._condition(self._pipeline.conditions[name], shape)
         for merge in shape.merges[name]:
             if merge in shape.guarded:
                 with self._writer.block(f"if goto == {self._numbers[merge]}"):
@@ -95,12 +90,16 @@ class PipelineWriter:
         elif target in shape.guarded:
             self._writer.line(f"goto = {self._numbers[target]}")
 
-    def _condition(self, condition: Condition, go: Callable[[str | None], None]) -> None:
+    def _condition(self, condition: Condition, shape: Structure, keyword: str = "if") -> None:
         test = self._context.expressions.condition(condition.expression).text
-        with self._writer.block(f"if {test}", condition.location):
-            go(condition.if_true)
-        with self._writer.block("else"):
-            go(condition.if_false)
+        with self._writer.block(f"{keyword} {test}", condition.location):
+            self._go(condition.if_true, shape)
+        follower = self._pipeline.conditions.get(condition.if_false or "")
+        if follower is not None and follower.name not in shape.shared and not shape.merges[follower.name]:
+            self._condition(follower, shape, "elif")
+            return
+        with self._writer.block("else", optional=True):
+            self._go(condition.if_false, shape)
 
     # Tables
 
@@ -113,14 +112,14 @@ class PipelineWriter:
             if not _always_exits(action):
                 go(self._after(table, action))
             return
-        self._writer.comment(f"table {table.name}, {table.location}")
+        self._writer.comment(f"table {table.name}", table.location)
         tells_hit = table.next_by_hit is not None and len(ways) == 2
         self._lookup(table, keeps_row=tells_hit)
         self._dispatch(table, go if len(ways) > 1 and not tells_hit else None)
         if tells_hit and table.next_by_hit is not None:
             with self._writer.block("if row is not None"):
                 go(table.next_by_hit[0])
-            with self._writer.block("else"):
+            with self._writer.block("else", optional=True):
                 go(table.next_by_hit[1])
         elif len(ways) == 1:
             go(ways[0])
@@ -293,7 +292,7 @@ class PipelineWriter:
 
     def _body(self, action: Action, params: Mapping[int, Term]) -> None:
         if action.body:
-            self._writer.comment(f"{action.name}({', '.join(p.name for p in action.parameters)}), {action.location}")
+            self._writer.comment(f"{action.name}({', '.join(p.name for p in action.parameters)})", action.location)
         conditional = any(isinstance(item, Exit) for item in flatten(action.body)) and not _always_exits(action)
         if conditional:
             self._writer.line("exited = 0")
@@ -311,5 +310,3 @@ def _always_exits(action: Action) -> bool:
 
 def _tuple(texts: list[str]) -> str:
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
-
-

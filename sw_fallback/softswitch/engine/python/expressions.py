@@ -74,6 +74,8 @@ class Expressions:
                 return self.field(expression)
             case Param(index):
                 return self._params[index]
+            case Unary(UnaryOp.BOOL_TO_DATA, BoolConstant(value)):
+                return constant(int(value))
             case Unary(UnaryOp.BOOL_TO_DATA, operand):
                 return Term(f"1 if {self.condition(operand).text} else 0", 0, 1)
             case Unary(UnaryOp.INVERT, operand):
@@ -85,7 +87,9 @@ class Expressions:
                 one, other = self.integer(then), self.integer(otherwise)
                 text = f"{one.wrapped()} if {self.condition(condition).text} else {other.wrapped()}"
                 return Term(text, min(one.low, other.low), max(one.high, other.high))
-            case BoolConstant() | Valid() | Unary() | Binary():
+            case BoolConstant(value):
+                return constant(int(value))
+            case Valid() | Unary() | Binary():
                 return Term(f"1 if {self.condition(expression).text} else 0", 0, 1)
             case _:
                 return self._stateful(expression)
@@ -199,12 +203,16 @@ def _folded(left: Term, right: Term, result: Callable[[int, int], int]) -> Term 
 
 def _add(left: Term, right: Term) -> Term:
     text = f"{left.wrapped()} + {right.wrapped()}"
-    return _folded(left, right, int.__add__) or _bounded(text, left, right, left.low + right.low, left.high + right.high)
+    return _folded(left, right, int.__add__) or _bounded(
+        text, left, right, left.low + right.low, left.high + right.high
+    )
 
 
 def _subtract(left: Term, right: Term) -> Term:
     text = f"{left.wrapped()} - {right.wrapped()}"
-    return _folded(left, right, int.__sub__) or _bounded(text, left, right, left.low - right.high, left.high - right.low)
+    return _folded(left, right, int.__sub__) or _bounded(
+        text, left, right, left.low - right.high, left.high - right.low
+    )
 
 
 def _multiply(left: Term, right: Term) -> Term:

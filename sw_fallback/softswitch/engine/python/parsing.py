@@ -94,7 +94,7 @@ class ParserWriter:
 
     def _nested(self, name: str, place: _Place, shape: Structure) -> None:
         state = self._parser.states[name]
-        self._writer.comment(f"state {name}, {state.location}")
+        self._writer.comment(f"state {name}", state.location)
         place = self._operations(state, place)
         self._select(state, place)
         for merge in shape.merges[name]:
@@ -262,7 +262,7 @@ class ParserWriter:
         if first:
             self._go(state.default, place)
         else:
-            with self._writer.block("else"):
+            with self._writer.block("else", optional=True):
                 self._go(state.default, place)
 
     def _key(self, key: SelectKey, index: int, place: _Place) -> Term:

@@ -347,4 +347,3 @@ def _names(source: str, context: type[ast.expr_context]) -> set[str]:
     text = source if source.startswith("def ") else "def body():\n" + source
     found = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name))
     return {node.id for node in found if isinstance(node.ctx, context)}
-

@@ -26,18 +26,22 @@ class Writer:
         comment = f"  # {location}" if location is not None and location.filename else ""
         self._lines.append(f"{_INDENT * self._depth}{text}{comment}" if text else "")
 
-    def comment(self, text: str) -> None:
+    def comment(self, text: str, location: SourceLocation | None = None) -> None:
         """A comment line; newlines in P4 names or fragments become spaces."""
-        self.line("# " + " ".join(text.split()))
+        place = f", {location}" if location is not None and location.filename else ""
+        self.line("# " + " ".join((text + place).split()))
 
     @contextmanager
-    def block(self, head: str, location: SourceLocation | None = None) -> Iterator[None]:
-        """A compound statement; `pass` when nothing is written inside."""
+    def block(self, head: str, location: SourceLocation | None = None, *, optional: bool = False) -> Iterator[None]:
+        """A compound statement; when nothing is written inside, `pass`, or nothing at all if it is `optional`."""
         self.line(head + ":", location)
         changed, start = self.changed, len(self._lines)
         self._depth += 1
         yield
-        if all(line.lstrip().startswith("#") for line in self._lines[start:]):
+        empty = all(line.lstrip().startswith("#") for line in self._lines[start:])
+        if empty and optional:
+            del self._lines[start - 1 :]
+        elif empty:
             self.line("pass")
         self._depth -= 1
         self.changed &= changed  # what was changed before, unless the block made it fresh again
