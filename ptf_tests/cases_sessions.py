@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from scapy.layers.inet import UDP
+from scapy.layers.l2 import Ether
 
 from ptf_tests.case import Case, DropReason, PacketIn, PuntReason, Step
 from ptf_tests.network import CLIENT, FAMILIES, STRANGER
-from ptf_tests.services import MODES, PROTOCOLS, Service
+from ptf_tests.packets import from_switch, ip_header, to_switch
+from ptf_tests.services import MEMBER_PORT, MODES, PROTOCOLS, Service
 
 __all__ = ["cases"]
 
@@ -20,16 +24,19 @@ def cases() -> Iterator[Case]:
                 yield allocated(f"{kind}_new_sessions_take_turns", Service(family, protocol, mode))
                 yield known(f"{kind}_entry_decides", Service(family, protocol, mode))
                 yield way_back(f"{kind}_way_back", Service(family, protocol, mode))
+                yield traffic_class(f"{kind}_traffic_class_stays", Service(family, protocol, mode))
             yield strict_entries(f"ipv{family}_{protocol}_denied_and_reset", Service(family, protocol, "nat"))
             yield empty_schedule(f"ipv{family}_{protocol}_no_member", Service(family, protocol, "nat", schedule=()))
             yield member_gone(f"ipv{family}_{protocol}_member_gone", Service(family, protocol, "nat"))
             yield from_afar(f"ipv{family}_{protocol}_client_behind_a_router", Service(family, protocol, "nat"))
+        yield checksum_becomes_zero(f"ipv{family}_udp_checksum_becomes_zero", Service(family, "udp", "nat"))
         yield flags(f"ipv{family}_tcp_flags_are_told", Service(family, "tcp", "nat"))
         yield flags_of_remembered(f"ipv{family}_tcp_flags_before_the_entry", Service(family, "tcp", "nat"))
         yield retransmitted(f"ipv{family}_tcp_syn_again", Service(family, "tcp", "dsr"))
         yield closing(f"ipv{family}_tcp_ports_used_again_while_closing", Service(family, "tcp", "nat"))
         yield unknown(f"ipv{family}_tcp_of_no_session", Service(family, "tcp", "nat"))
         yield weighted(f"ipv{family}_weighted_schedule", Service(family, "udp", "dsr", schedule=(0, 0, 1)))
+    yield no_checksum("ipv4_udp_without_checksum", Service(4, "udp", "nat"))
 
 
 def allocated(name: str, service: Service) -> Case:
@@ -231,3 +238,53 @@ def weighted(name: str, service: Service) -> Case:
             Step(session.request(), CLIENT.port, out=(session.delivered(member),), digest=session.new_flow(member))
         )
     return Case(name, tuple(steps), service.entries())
+
+
+def traffic_class(name: str, service: Service) -> Case:
+    """Differentiated services and ECN marks pass, and a tunnel's header takes them over (RFC 2983, RFC 6040)."""
+    session = service.session()
+    steps = []
+    for marks in (0xB8, 0x03, 0xFF):
+        arrives = ip_header(session.client_address, service.vip, 64, marks) / session.segment_to(service.port)
+        if service.mode == "nat":
+            inside = ip_header(session.client_address, service.member_address(1), 63, marks)
+            leaves = inside / session.segment_to(MEMBER_PORT)
+        else:
+            inside = ip_header(session.client_address, service.vip, 63, marks)
+            leaves = service.wrap(1, inside / session.segment_to(service.port))
+        steps.append(Step(to_switch(CLIENT, arrives), CLIENT.port, out=(from_switch(service.members[1], leaves),)))
+    return Case(name, tuple(steps), (*service.entries(), session.known(1)))
+
+
+def no_checksum(name: str, service: Service) -> Case:
+    """A UDP datagram over IPv4 may have no checksum, which is a zero that no rewrite may touch (RFC 768)."""
+    session = service.session()
+    head, member_head = (
+        ip_header(session.client_address, dst, ttl) for dst, ttl in ((service.vip, 64), (service.member_address(1), 63))
+    )
+    arrives, leaves = head / session.segment_to(service.port), member_head / session.segment_to(MEMBER_PORT)
+    arrives[UDP].chksum = leaves[UDP].chksum = 0
+    step = Step(to_switch(CLIENT, arrives), CLIENT.port, out=(from_switch(service.members[1], leaves),))
+    return Case(name, (step,), (*service.entries(), session.known(1)))
+
+
+def checksum_becomes_zero(name: str, service: Service) -> Case:
+    """A sum that comes out as zero is sent as 0xffff, both ways (RFC 768)."""
+    session, host = service.session(), service.members[1]
+
+    def payload_for(make: Callable[[bytes], tuple[int, bytes]]) -> bytes:
+        """The payload that makes the sum of the packet that leaves zero: the checksum it has with two zero bytes."""
+        checksum: int = Ether(make(bytes(2))[1])[UDP].chksum
+        return checksum.to_bytes(2, "big")
+
+    there = payload_for(lambda data: session.delivered(1, payload=data))
+    back = payload_for(lambda data: session.returned(payload=data))
+    assert Ether(session.returned(payload=back)[1])[UDP].chksum == 0xFFFF
+    return Case(
+        name,
+        (
+            Step(session.request(payload=there), CLIENT.port, out=(session.delivered(1, payload=there),)),
+            Step(session.reply(1, payload=back), host.port, out=(session.returned(payload=back),)),
+        ),
+        (*service.entries(), session.known(1)),
+    )
