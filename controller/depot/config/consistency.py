@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from depot.address import Endpoint, InterfaceAddress, Prefix, Protocol, format_address, same_family
-from depot.config.model import MemberConfig, Mode, SchedulerKind, SwitchConfig, VipConfig
+from depot.config.model import MemberConfig, Mode, SwitchConfig, VipConfig
 from depot.config.problems import KeyPath, ProblemList, format_path
 from depot.config.tables import SwitchDraft, VipDraft
 
@@ -35,7 +35,6 @@ def check_consistency(switches: list[SwitchDraft], vips: list[VipDraft], problem
         _check_members(vip, problems)
         _check_member_addresses(vip, switches, vips, problems)
         _check_reach(vip, switches, problems)
-        _check_scheduler(vip, problems)
 
 
 class _Claim(NamedTuple):
@@ -185,7 +184,7 @@ def _vip_at(member: MemberConfig, vip: VipConfig, vips: list[VipDraft]) -> VipCo
 def _check_reach(draft: VipDraft, switches: list[SwitchDraft], problems: ProblemList) -> None:
     """A switch that knows addresses must know a way to each member, and for DSR have it on-link."""
     for member, path in zip(draft.vip.members, draft.member_paths, strict=True):
-        for switch in (d.switch for d in switches if any(port.addresses for port in d.switch.ports)):
+        for switch in (d.switch for d in switches if d.is_whole and any(port.addresses for port in d.switch.ports)):
             is_on_link = switch.port_towards(member.address) is not None
             at = (*path, "address")
             shown = format_address(member.address)
@@ -199,26 +198,3 @@ def _check_reach(draft: VipDraft, switches: list[SwitchDraft], problems: Problem
 
 def _has_on_link_route(switch: SwitchConfig, address: int) -> bool:
     return any(address in route.prefix and route.via is None for route in switch.routes)
-
-
-def _check_scheduler(draft: VipDraft, problems: ProblemList) -> None:
-    vip, cost = draft.vip, draft.vip.cost
-    if vip.scheduler is SchedulerKind.ROUND_ROBIN:
-        for member, path in zip(vip.members, draft.member_paths, strict=True):
-            if member.weight > 1:
-                message = 'scheduler "round-robin" knows no weights; use "weighted-round-robin"'
-                problems.add((*path, "weight"), message)
-    if vip.scheduler is not SchedulerKind.COST:
-        return
-    reported = {
-        "cache_size": cost.cache_size,
-        "disk_bandwidth": cost.disk_bandwidth,
-        "cpu_load": cost.cpu_load,
-        "pending_requests": cost.pending_requests,
-    }
-    if not any(reported.values()) and not cost.response_time and not cost.active_requests:
-        problems.add((*draft.path, "cost"), "every coefficient is 0, so nothing would count; give one a value")
-    for key, coefficient in reported.items():
-        if coefficient and cost.report_path is None:
-            message = 'only members know this metric; give "report_path", where they report it'
-            problems.add((*draft.path, "cost", key), message)

@@ -25,10 +25,15 @@ class TableReader:
         """Whether everything that others depend on could be read."""
         self._table = table
         self._asked: list[str] = []
+        self._wrong: set[str] = set()
 
     def has(self, key: str) -> bool:
         """Say whether a key is written, right or wrong."""
         return key in self._table
+
+    def is_wrong(self, key: str) -> bool:
+        """Say whether a key was read and its value would not do, so that nothing should be concluded from it."""
+        return key in self._wrong
 
     def optional(self, key: str, convert: Callable[[object], T], default: T) -> T:
         """Return the converted value; the default if the key is missing, or wrong, which is noted."""
@@ -48,6 +53,7 @@ class TableReader:
             return convert(self._table[key]), True
         except Refused as refused:
             self.problems.add((*self.path, key, *refused.inside), refused.message)
+            self._wrong.add(key)
             return default, False
 
     def required(self, key: str, convert: Callable[[object], T], stand_in: T) -> T:

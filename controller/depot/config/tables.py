@@ -23,7 +23,7 @@ from depot.config.model import (
     TlsConfig,
     VipConfig,
 )
-from depot.config.problems import KeyPath
+from depot.config.problems import KeyPath, ProblemList
 from depot.config.reader import TableReader
 from depot.config.values import (
     Refused,
@@ -69,6 +69,8 @@ class SwitchDraft:
     """The tables of `switch.ports`."""
     route_paths: tuple[KeyPath, ...]
     """The tables of `switch.routes`."""
+    is_whole: bool
+    """Whether all its ports and routes could be read, so that what is missing is missing indeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +107,21 @@ def read_switch(reader: TableReader, base: Path) -> SwitchDraft | None:
     device_id = reader.optional("device_id", integer(1, 2**64 - 1), 1)
     election_id = reader.optional("election_id", integer(1, 2**128 - 1), None)
     tls = _read_tls(reader.table("tls"), base)
-    ports = [(port, part.path) for part in reader.tables("port") if (port := _read_port(part))]
+    port_tables, route_tables = reader.tables("port"), reader.tables("route")
+    ports = [(port, part.path) for part in port_tables if (port := _read_port(part))]
     if not reader.has("port"):
         reader.problems.add(reader.path, "has no port, so no packet could come in; add [[switch.port]]")
     bare = SwitchConfig(switch_name, address, device_id, election_id, tls, tuple(port for port, _ in ports))
-    routes = [(route, part.path) for part in reader.tables("route") if (route := _read_route(part, bare))]
+    has_all_ports = len(ports) == len(port_tables) and not any(part.is_wrong("addresses") for part in port_tables)
+    routes = [(route, part.path) for part in route_tables if (route := _read_route(part, bare, has_all_ports))]
     reader.finish()
     if not reader.usable:
         return None
     switch = SwitchConfig(
         switch_name, address, device_id, election_id, tls, bare.ports, tuple(route for route, _ in routes)
     )
-    return SwitchDraft(switch, reader.path, tuple(path for _, path in ports), tuple(path for _, path in routes))
+    port_paths, route_paths = (tuple(path for _, path in parts) for parts in (ports, routes))
+    return SwitchDraft(switch, reader.path, port_paths, route_paths, has_all_ports and len(routes) == len(route_tables))
 
 
 def _read_tls(reader: TableReader | None, base: Path) -> TlsConfig | None:
@@ -156,27 +161,30 @@ def _read_port(reader: TableReader) -> PortConfig | None:
     return port if reader.usable else None
 
 
-def _read_route(reader: TableReader, switch: SwitchConfig) -> RouteConfig | None:
+def _read_route(reader: TableReader, switch: SwitchConfig, has_all_ports: bool) -> RouteConfig | None:
     prefix = reader.required("prefix", network, None)
     via = reader.vital("via", ip_address, None)
     port = reader.vital("port", _SWITCH_PORT, None)
     reader.finish()
     if not reader.usable or prefix is None:
         return None
-    if port is not None and port not in {known.number for known in switch.ports}:
-        reader.problems.add((*reader.path, "port"), f"switch {switch.name} has no port {port}; add its [[switch.port]]")
-        return None
     if port is None and via is None:
         reader.problems.add(reader.path, 'needs "via" (the next hop) or "port" (the destinations are on-link)')
         return None
-    if port is None and via is not None:
-        found = switch.port_towards(via)
-        if found is None:
-            message = "no port has this address on-link; correct it, give the port an address in its network, or name"
-            reader.problems.add((*reader.path, "via"), f'{message} "port"')
-            return None
-        port = found.number
-    return RouteConfig(prefix, port or 0, via)
+    found = port
+    if port is not None and port not in {known.number for known in switch.ports}:
+        found = None
+        key, message = "port", f"switch {switch.name} has no port {port}; add its [[switch.port]]"
+    elif port is None and via is not None:
+        towards = switch.port_towards(via)
+        found = towards.number if towards else None
+        key = "via"
+        message = (
+            "no port has this address on-link; correct it, give a port an address in its network, or name the port"
+        )
+    if found is None and has_all_ports:
+        reader.problems.add((*reader.path, key), message)
+    return None if found is None else RouteConfig(prefix, found, via)
 
 
 def _protocol(value: object) -> Protocol:
@@ -212,13 +220,45 @@ def read_vip(reader: TableReader) -> VipDraft | None:
         health=_read_health(reader.table("health"), protocol),
         cost=_read_cost(reader.table("cost")),
     )
+    reader.finish()
+    draft = VipDraft(vip, reader.path, tuple(path for _, path in members))
+    if not reader.is_wrong("mode"):
+        _check_tunnel(draft, reader)
+    if not reader.is_wrong("scheduler"):
+        _check_scheduler(draft, reader.problems)
+    return draft if reader.usable else None
+
+
+def _check_tunnel(draft: VipDraft, reader: TableReader) -> None:
+    mode = draft.vip.mode
     if mode is not Mode.IPIP and reader.has("tunnel_source"):
         reader.problems.add((*reader.path, "tunnel_source"), f'has no meaning in mode "{mode.value}", only in "ipip"')
     if mode is Mode.IPIP and not reader.has("tunnel_source"):
         message = 'mode "ipip" needs "tunnel_source": the outer source address that the members\' tunnels expect'
         reader.problems.add(reader.path, message)
-    reader.finish()
-    return VipDraft(vip, reader.path, tuple(path for _, path in members)) if reader.usable else None
+
+
+def _check_scheduler(draft: VipDraft, problems: ProblemList) -> None:
+    vip, cost = draft.vip, draft.vip.cost
+    if vip.scheduler is SchedulerKind.ROUND_ROBIN:
+        for member, path in zip(vip.members, draft.member_paths, strict=True):
+            if member.weight > 1:
+                message = 'scheduler "round-robin" knows no weights; use "weighted-round-robin"'
+                problems.add((*path, "weight"), message)
+    if vip.scheduler is not SchedulerKind.COST:
+        return
+    reported = {
+        "cache_size": cost.cache_size,
+        "disk_bandwidth": cost.disk_bandwidth,
+        "cpu_load": cost.cpu_load,
+        "pending_requests": cost.pending_requests,
+    }
+    if not any(reported.values()) and not cost.response_time and not cost.active_requests:
+        problems.add((*draft.path, "cost"), "every coefficient is 0, so nothing would count; give one a value")
+    for key, coefficient in reported.items():
+        if coefficient and cost.report_path is None:
+            message = 'only members know this metric; give "report_path", where they report it'
+            problems.add((*draft.path, "cost", key), message)
 
 
 def _idle_default(protocol: Protocol) -> float:
@@ -263,7 +303,7 @@ def _read_health(reader: TableReader | None, protocol: Protocol) -> HealthConfig
     if not is_tcp and health.passive:
         reader.problems.add((*reader.path, "passive"), "UDP has no SYN whose answer could be missed; leave it out")
     for key in ("path", "host", "expect"):
-        if reader.has(key) and health.type is not HealthType.HTTP:
+        if reader.has(key) and health.type is not HealthType.HTTP and not reader.is_wrong("type"):
             reader.problems.add((*reader.path, key), 'has no meaning without type = "http"')
     reader.finish()
     return health

@@ -43,7 +43,7 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-class Refused(Exception):  # noqa: N818 (a verdict on a value, not an error of ours)
+class Refused(Exception):
     """A value that will not do; `inside` leads from the value to the part that is wrong."""
 
     def __init__(self, message: str, inside: KeyPath = ()) -> None:

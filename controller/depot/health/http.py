@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 (RFC 9112) as a check needs: one GET, one answer, on a connection that is closed then. Sans-IO."""
+"""As much of HTTP/1.1 (RFC 9112) as a check needs: one GET, one answer, on a connection closed after it. Sans-IO."""
 
 from __future__ import annotations
 
