@@ -280,7 +280,8 @@ MISTAKES: dict[str, tuple[list[tuple[str, str]], tuple[str, int], str, str]] = {
         "UDP has no SYN",
     ),
     "HTTP keys without HTTP": (
-        [('  type = "http"\n', ""), ("  expect = [200, 204]\n", "")], ("/healthz", 1), "vip[0].health.path", "without type",
+        [('  type = "http"\n', ""), ("  expect = [200, 204]\n", "")],
+        ("/healthz", 1), "vip[0].health.path", "without type",
     ),
     "metric that nobody reports": (
         [('  report_path = "/load"\n', "")], ("cpu_load", 1), "vip[1].cost.cpu_load", '"report_path"',
