@@ -14,6 +14,7 @@ from finsy.proto import p4r
 from softswitch.errors import EntityError, EntryExists, PipelineError
 from softswitch.server.digests import DigestLists
 from softswitch.server.read import Reader
+from softswitch.server.replication_codec import ReplicationCodec
 from softswitch.server.schema import Schema
 from softswitch.server.status import Code, Refusal
 from softswitch.server.write import Writer
@@ -45,8 +46,9 @@ class Pipeline:
             raise Refusal(Code.INVALID_ARGUMENT, str(error)) from error
         self.config = config
         self.digests = DigestLists()
-        self.reader = Reader(self.switch, self.schema, self.digests)
-        self.writer = Writer(self.switch, self.schema, self.digests)
+        replicas = ReplicationCodec()
+        self.reader = Reader(self.switch, self.schema, self.digests, replicas)
+        self.writer = Writer(self.switch, self.schema, self.digests, replicas)
 
     def is_same_program(self, config: p4r.ForwardingPipelineConfig) -> bool:
         """Whether a config differs in nothing but its cookie."""

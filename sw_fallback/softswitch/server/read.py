@@ -15,7 +15,7 @@ from finsy.proto import p4r
 from softswitch.entities import Counter, MeterConfig, TableEntry, TableKey
 from softswitch.errors import EntityError, EntryNotFound
 from softswitch.server.digests import DigestLists
-from softswitch.server.replication_codec import encode_clone, encode_multicast
+from softswitch.server.replication_codec import ReplicationCodec
 from softswitch.server.schema import Schema
 from softswitch.server.selector_codec import encode_group, encode_member
 from softswitch.server.status import Code, Refusal
@@ -32,10 +32,11 @@ _WITH_DIRECT_RESOURCES = p4r.TableEntry(counter_data=p4r.CounterData(), meter_co
 class Reader:
     """Answers requests from one switch."""
 
-    def __init__(self, switch: Switch, schema: Schema, digests: DigestLists) -> None:
+    def __init__(self, switch: Switch, schema: Schema, digests: DigestLists, replicas: ReplicationCodec) -> None:
         self._switch = switch
         self._schema = schema
         self._digests = digests
+        self._replicas = replicas
         self._handlers: dict[str | None, Callable[[p4r.Entity], Entities]] = {
             "table_entry": self._table_entries,
             "action_profile_member": self._members,
@@ -215,11 +216,11 @@ class Reader:
             case "multicast_group_entry":
                 wanted = query.multicast_group_entry.multicast_group_id
                 groups = [group for group in self._switch.multicast_groups() if wanted in (0, group.group_id)]
-                return (encode_multicast(group) for group in groups)
+                return (self._replicas.encode_multicast(group) for group in groups)
             case "clone_session_entry":
                 wanted = query.clone_session_entry.session_id
                 sessions = [one for one in self._switch.clone_sessions() if wanted in (0, one.session_id)]
-                return (encode_clone(session) for session in sessions)
+                return (self._replicas.encode_clone(session) for session in sessions)
         raise Refusal(Code.INVALID_ARGUMENT, "packet replication entry without its type")
 
     def _counters(self, request: p4r.Entity) -> Entities:

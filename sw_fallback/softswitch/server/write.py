@@ -10,9 +10,10 @@ from collections.abc import Callable
 from finsy.proto import p4r
 
 from softswitch.entities import Counter, MeterConfig, TableEntry, TableKey
-from softswitch.server import replication_codec, selector_codec
+from softswitch.server import selector_codec
 from softswitch.server.digests import DigestConfig, DigestLists
 from softswitch.server.read import indexes
+from softswitch.server.replication_codec import ReplicationCodec
 from softswitch.server.schema import Schema
 from softswitch.server.status import Code, Refusal
 from softswitch.server.table_codec import TableCodec
@@ -28,10 +29,11 @@ _DELETE = p4r.Update.DELETE
 class Writer:
     """Carries out updates on one switch."""
 
-    def __init__(self, switch: Switch, schema: Schema, digests: DigestLists) -> None:
+    def __init__(self, switch: Switch, schema: Schema, digests: DigestLists, replicas: ReplicationCodec) -> None:
         self._switch = switch
         self._schema = schema
         self._digests = digests
+        self._replicas = replicas
         self.changed_defaults: set[int] = set()
         """Ids of the tables whose default action is no longer the program's own."""
         self._handlers: dict[str | None, Callable[[int, p4r.Entity], None]] = {
@@ -147,10 +149,10 @@ class Writer:
         message = entity.packet_replication_engine_entry
         match message.WhichOneof("type"):
             case "multicast_group_entry":
-                group = replication_codec.decode_multicast(message.multicast_group_entry, key_only=kind == _DELETE)
+                group = self._replicas.decode_multicast(message.multicast_group_entry, key_only=kind == _DELETE)
                 self._put_or_delete(kind, group, MulticastKey(group.group_id))
             case "clone_session_entry":
-                session = replication_codec.decode_clone(message.clone_session_entry, key_only=kind == _DELETE)
+                session = self._replicas.decode_clone(message.clone_session_entry, key_only=kind == _DELETE)
                 self._put_or_delete(kind, session, SessionKey(session.session_id))
             case _:
                 raise Refusal(Code.INVALID_ARGUMENT, "packet replication entry without its type")
