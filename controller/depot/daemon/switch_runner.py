@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from depot.config.model import SwitchConfig, VipConfig
-from depot.p4runtime.codec import CodecError, Digest
+from depot.p4runtime.codec import CodecError, Count, Digest
 from depot.p4runtime.entry import Entry, EntryKey, Table
 from depot.p4runtime.packets import PacketIn
 from depot.p4runtime.rpc_shell import RpcError, TlsFiles
@@ -21,6 +21,8 @@ __all__ = ["SwitchRunner"]
 MOST_FAILURES_LOGGED = 5
 """Of one refused batch; the rest is counted."""
 _CONFIGURED_TABLES = tuple(table for table in Table if table is not Table.CONNECTION)
+
+_COUNTED_TABLES = (Table.VIP, Table.MEMBER, Table.NAT_SOURCE)
 
 events = logging.getLogger("depot.events")
 wire = logging.getLogger("depot.wire")
@@ -41,6 +43,10 @@ class SwitchRunner:
         target = SwitchTarget(config.name, str(config.address), config.device_id, config.election_id, tls)
         self.shell = SwitchShell(target, pipeline, self)
         """Its client."""
+        self.counts: dict[EntryKey, Count] = {}
+        """Packets and bytes of VIPs, members and ways back, as last read."""
+        self.counters: dict[tuple[str, int], Count] = {}
+        """The indirect counters by name and index, as last read."""
         self._listener = listener
         self._timer: asyncio.TimerHandle | None = None
         self._rereading: asyncio.Task[None] | None = None
@@ -128,6 +134,16 @@ class SwitchRunner:
         finally:
             self._rereading = None
         self.settle()
+
+    async def read_counts(self) -> None:
+        """Read the switch's counters; a switch that cannot be asked keeps its old ones."""
+        if not self.shell.ready:
+            return
+        try:
+            self.counts = await self.shell.read_counts(_COUNTED_TABLES)
+            self.counters = await self.shell.read_counters()
+        except (RpcError, CodecError) as error:
+            wire.warning("%s: counters cannot be read: %s", self.name, error)
 
     # What the client tells
 

@@ -8,7 +8,7 @@ slow starts at most every `REBALANCE_INTERVAL`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from depot.config.model import MemberConfig, SchedulerKind, VipConfig
@@ -26,6 +26,8 @@ LARGEST_WEIGHT = 256
 
 Load = Callable[[str, str], int]
 """Active sessions of a VIP's member, over all switches."""
+ResponseTime = Callable[[str, str], float | None]
+"""Seconds that checks of a VIP's member take lately."""
 
 
 class UnknownMemberError(Exception):
@@ -88,7 +90,10 @@ class MemberStatus:
 class Services:
     """Every VIP's members and schedule."""
 
-    def __init__(self, vips: Sequence[VipConfig], now: float) -> None:
+    def __init__(
+        self, vips: Sequence[VipConfig], now: float, response_time: ResponseTime = lambda vip, member: None
+    ) -> None:
+        self._response_time = response_time
         self._members: dict[tuple[str, str], MemberStatus] = {}
         self._vips: dict[str, VipConfig] = {}
         self._schedules: dict[str, tuple[str, ...]] = {}
@@ -120,7 +125,7 @@ class Services:
             return False
         status.alive = alive
         status.since = now
-        status.ramp_from = now if alive else None
+        status.ramp_from = now if alive and status.vip.slow_start else None
         self._due[vip] = now
         return True
 
@@ -128,7 +133,7 @@ class Services:
         """Drain or undrain a member, in one VIP or in all; return whom that concerned. Raises UnknownMemberError."""
         found = self.find(member, vip)
         for status in found:
-            if status.drained and not drained:
+            if status.drained and not drained and status.vip.slow_start:
                 status.ramp_from = now
             status.drained = drained
             self._due[status.vip.name] = now
@@ -187,18 +192,27 @@ class Services:
                 self._due[vip.name] = now + max(REBALANCE_INTERVAL, vip.slow_start / 8)
             if status.alive:
                 candidates.append(self._candidate(status, load, now))
+        if vip.scheduler is SchedulerKind.COST:
+            self._due.setdefault(vip.name, now + vip.cost.report_interval)
         return make_schedule(vip.scheduler, candidates, self._schedules.get(vip.name, ()), vip.cost)
 
     def _candidate(self, status: MemberStatus, load: Load, now: float) -> Candidate:
         vip, name = status.vip.name, status.config.name
-        fresh = now - status.reported_at <= REPORTS_COUNT * status.vip.cost.report_interval
         return Candidate(
             name=name,
             weight=0 if status.drained else status.weight,
             sessions=load(vip, name),
             ramp=status.ramp(now),
-            report=status.report if fresh else None,
+            report=self._report(status, now),
         )
+
+    def _report(self, status: MemberStatus, now: float) -> LoadReport:
+        """What the member said lately, with the response time that we measured if it names none."""
+        is_fresh = now - status.reported_at <= REPORTS_COUNT * status.vip.cost.report_interval
+        report = status.report if status.report is not None and is_fresh else LoadReport()
+        if report.response_time is None:
+            return replace(report, response_time=self._response_time(status.vip.name, status.config.name))
+        return report
 
     # What is known
 

@@ -78,6 +78,8 @@ class SwitchCore:
         self._neighbours = Neighbours(self._routing)
         self.icmp = IcmpErrors(self._routing.ports)
         """The ICMP errors and resets of this switch."""
+        self._names: dict[tuple[int, int], tuple[str, str]] = {}
+        """Names of VIP and member by their numbers."""
         self._turn: Counter[str] = Counter()
         self._held: dict[EntryKey, Entry] = {}
         """What the switch holds, but for connections, once all writes are done."""
@@ -95,21 +97,24 @@ class SwitchCore:
 
     # Configuration
 
-    def reconfigure(self, config: SwitchConfig, vips: Sequence[VipConfig], now: float) -> None:
-        """Take another configuration; sessions of VIPs and members that stay are not touched."""
+    def reconfigure(
+        self, config: SwitchConfig, vips: Sequence[VipConfig], schedules: Mapping[str, Sequence[str]], now: float
+    ) -> None:
+        """Take another configuration; sessions of VIPs and members that stay are not touched.
+
+        schedules: of every VIP, by name, the member of each slot.
+        """
         before, self._vips = self._vips, {vip.name: vip for vip in vips}
         stay = {vip_key(vip) for vip in vips}
         for vip in before.values():
-            if vip_key(vip) not in stay:
-                vip_id = self._identities.find_vip(vip_key(vip))
-                if vip_id is not None:
-                    self._tracker.remove_vip(vip_id, now)
+            vip_id = self._identities.find_vip(vip_key(vip))
+            if vip_key(vip) not in stay and vip_id is not None:
+                self._tracker.remove_vip(vip_id, now)
         self._down = {(vip, member) for vip, member in self._down if self._configured(vip, member) is not None}
         self._routing = Routing(config)
         self.icmp.reconfigure(self._routing.ports)
         self._neighbours.reconfigure(self._routing)
-        names = {vip.name for vip in vips}
-        self._schedules = {name: slots for name, slots in self._schedules.items() if name in names}
+        self._schedules = {name: tuple(slots) for name, slots in schedules.items() if name in self._vips}
         self._set_policies(now)
         self._compare(now)
 
@@ -155,8 +160,7 @@ class SwitchCore:
 
     def _substitute(self, vip_id: int) -> int | None:
         """The member of the VIP's schedule whose turn it is, for a session that must move."""
-        key = self._identities.vip_of(vip_id)
-        name = next((vip.name for vip in self._vips.values() if vip_key(vip) == key), None)
+        name = self.vip_name(vip_id)
         slots = self._schedules.get(name, ()) if name is not None else ()
         if name is None or not slots:
             return None
@@ -308,8 +312,14 @@ class SwitchCore:
     # Desired state
 
     def _set_policies(self, now: float) -> None:
+        """Give every VIP and member its number, and the tracker every VIP's policy."""
+        self._names = {}
         for vip in self._vips.values():
-            self._tracker.set_policy(SessionPolicy.of(self._identities.vip(vip_key(vip), now), vip))
+            vip_id = self._identities.vip(vip_key(vip), now)
+            self._tracker.set_policy(SessionPolicy.of(vip_id, vip))
+            for member in vip.members:
+                member_id = self._identities.member(member_action(vip, member), now)
+                self._names[vip_id, member_id] = (vip.name, member.name)
 
     def _compare(self, now: float) -> int:
         """Write the difference between all that should be held and what is; return how many updates that takes."""
@@ -374,6 +384,15 @@ class SwitchCore:
         return updates
 
     # What is known
+
+    def names(self, vip_id: int, member_id: int) -> tuple[str, str] | None:
+        """Return the names of a VIP and its member; None for one that is configured no more."""
+        return self._names.get((vip_id, member_id))
+
+    def vip_name(self, vip_id: int) -> str | None:
+        """Return the name of a VIP."""
+        key = self._identities.vip_of(vip_id)
+        return next((vip.name for vip in self._vips.values() if vip_key(vip) == key), None)
 
     def sessions(self, vip: str, member: str) -> int:
         """Return how many active sessions a member of a VIP serves here."""

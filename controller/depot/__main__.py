@@ -1,0 +1,5 @@
+"""`python -m depot`."""
+
+from depot.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,5 @@
+"""The command `depot`."""
+
+from depot.cli.main import main
+
+__all__ = ["main"]
