@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from sw_fallback.tests.entities_program import DIGEST, P4INFO
+from sw_fallback.tests.entities_program import CONST, DIGEST, DROP, JSON_PATH, NO_ACTION, P4INFO
 
 from softswitch.entities import (
     ActionCall,
     CloneSession,
     Counter,
+    Exact,
     GroupRef,
     MemberRef,
     MeterConfig,
@@ -45,11 +46,14 @@ class FakeSwitch:
         self.sizes = {one.preamble.id: one.size for one in P4INFO.tables}
         self.sizes |= {one.preamble.id: one.size for one in (*P4INFO.counters, *P4INFO.meters, *P4INFO.registers)}
         for table in P4INFO.tables:
-            if table.HasField("initial_default_action"):
+            if table.HasField("initial_default_action") and not table.implementation_id:
                 arguments = tuple(int.from_bytes(one.value, "big") for one in table.initial_default_action.arguments)
                 self.defaults[table.preamble.id] = ActionCall(table.initial_default_action.action_id, arguments)
         self._first_defaults = dict(self.defaults)
         self._const = {table.preamble.id for table in P4INFO.tables if table.is_const_table}
+        for ether_type, action in ((0x88CC, DROP), (0x88F7, NO_ACTION)):
+            key = TableKey(CONST, (Exact(ether_type),))
+            self.kept[key] = TableEntry(key, ActionCall(action))
 
     def as_switch(self) -> Switch:
         """Itself, as the type the server wants."""
@@ -195,3 +199,10 @@ def key_of(entity: Entity) -> EntityKey:
             return MulticastKey(entity.group_id)
         case CloneSession():
             return SessionKey(entity.session_id)
+
+
+def load(engine: str) -> Switch:
+    """A switch of the test program: "fake", or "python" for the real thing."""
+    if engine == "fake":
+        return FakeSwitch().as_switch()
+    return Switch.load(P4INFO, JSON_PATH.read_bytes(), cpu_port=CPU_PORT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from finsy.proto import p4r
 from sw_fallback.tests.entities_program import DELETE, INSERT, MODIFY, config, entity, mac_entry
-from sw_fallback.tests.fake_switch import FakeSwitch
+from sw_fallback.tests.fake_switch import load
 
 from softswitch.errors import EntityError
 from softswitch.server.pipeline import Pipeline
@@ -15,9 +15,9 @@ ACL_MATCH = 'match { field_id: 1 ternary { value: "\\001" mask: "\\003" } }'
 ACL = f"table_id: $ACL priority: 10 {ACL_MATCH} action {{ action {{ action_id: $MARK }} }}"
 
 
-@pytest.fixture
-def pipeline() -> Pipeline:
-    return Pipeline(config(), lambda _: FakeSwitch().as_switch())
+@pytest.fixture(params=["fake", "python"])
+def pipeline(request: pytest.FixtureRequest) -> Pipeline:
+    return Pipeline(config(), lambda _: load(request.param))
 
 
 def table(text: str) -> p4r.Entity:
@@ -25,7 +25,8 @@ def table(text: str) -> p4r.Entity:
 
 
 def read(pipeline: Pipeline, text: str) -> list[p4r.Entity]:
-    return list(pipeline.reader.read(entity(text)))
+    """What a read selects, without the constant entries of the program."""
+    return [one for one in pipeline.reader.read(entity(text)) if not one.table_entry.is_const]
 
 
 def code_of(pipeline: Pipeline, kind: p4r.Update.Type.ValueType, what: p4r.Entity) -> Code:
@@ -331,6 +332,21 @@ def test_modify_without_action_keeps_it(pipeline: Pipeline) -> None:
     assert read(pipeline, "table_entry {}") == [mac_entry(1, port=3, extra="metadata: 'new'")]
 
 
+# constant entries
+
+
+def test_constant_entries_are_read_as_such_and_never_changed(pipeline: Pipeline) -> None:
+    constants = list(pipeline.reader.read(entity("table_entry { table_id: $CONST }")))
+    assert [one.table_entry.match[0].exact.value for one in constants] == [b"\x88\xcc", b"\x88\xf7"]
+    for one in constants:
+        assert one.table_entry.is_const
+        one.table_entry.is_const = False
+        assert code_of(pipeline, DELETE, one) == Code.PERMISSION_DENIED
+        assert code_of(pipeline, MODIFY, one) == Code.PERMISSION_DENIED
+        one.table_entry.ClearField("action")
+        pipeline.writer.apply(MODIFY, one)
+
+
 # default entries
 
 DEFAULT_DROP = "table_id: $MAC is_default_action: true action { action { action_id: $DROP } }"
@@ -398,7 +414,7 @@ def test_a_read_shows_the_state_at_its_call(pipeline: Pipeline) -> None:
     plain = pipeline.reader.read(entity("table_entry { table_id: $MAC }"))
     pipeline.writer.apply(DELETE, mac_entry(1))
     (seen,) = list(answer)
-    assert seen.table_entry.time_since_last_hit.elapsed_ns == 17
+    assert seen.table_entry.HasField("time_since_last_hit")
     assert list(plain) == [mac_entry(1)]
 
 

@@ -51,7 +51,7 @@ def answer(
 
 
 def entries(store: PipelineStore) -> int:
-    return len(list(store.current().reader.read(entity("table_entry { }"))))
+    return len(list(store.current().reader.read(entity("table_entry { table_id: $MAC }"))))
 
 
 def test_before_a_config_is_set(store: PipelineStore) -> None:

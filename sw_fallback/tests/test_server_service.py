@@ -122,7 +122,9 @@ async def test_nothing_works_without_a_pipeline(running: Running) -> None:
         await one.lead(program=False)
         error = await refused(one.write(update(INSERT, mac_entry(1))))
         assert error.code() == StatusCode.FAILED_PRECONDITION
-        assert (await refused(one.read(entity("table_entry { }")))).code() == StatusCode.FAILED_PRECONDITION
+        assert (
+            await refused(one.read(entity("table_entry { table_id: $MAC }")))
+        ).code() == StatusCode.FAILED_PRECONDITION
         answer = await one.stub.GetForwardingPipelineConfig(p4r.GetForwardingPipelineConfigRequest(device_id=DEVICE))
         assert not answer.HasField("config")
 
@@ -136,7 +138,7 @@ async def test_only_the_primary_changes_things(running: Running) -> None:
         error = await refused(two.set_config(SetRequest.VERIFY_AND_COMMIT, config()))
         assert error.code() == StatusCode.PERMISSION_DENIED
         await one.write(update(INSERT, mac_entry(1)))
-        assert len(await two.read(entity("table_entry { }"))) == 1
+        assert len(await two.read(entity("table_entry { table_id: $MAC }"))) == 1
 
 
 async def test_other_devices_are_not_found(running: Running) -> None:
@@ -145,7 +147,7 @@ async def test_other_devices_are_not_found(running: Running) -> None:
         stub = one.stub
         calls = [
             stub.Write(p4r.WriteRequest(device_id=2, election_id=one.uint128())),
-            one.read(entity("table_entry { }"), device_id=2),
+            one.read(entity("table_entry { table_id: $MAC }"), device_id=2),
             one.set_config(SetRequest.VERIFY, config(), device_id=2),
             stub.GetForwardingPipelineConfig(p4r.GetForwardingPipelineConfigRequest(device_id=2)),
         ]
@@ -189,7 +191,7 @@ async def test_rollback_over_the_wire(running: Running) -> None:
         updates = [update(INSERT, mac_entry(1)), update(DELETE, mac_entry(2))]
         error = await refused(one.write(*updates, atomicity=p4r.WriteRequest.ROLLBACK_ON_ERROR))
         assert [one.canonical_code for one in errors_of(error)] == [Code.ABORTED, Code.NOT_FOUND]
-        assert await one.read(entity("table_entry { }")) == []
+        assert await one.read(entity("table_entry { table_id: $MAC }")) == []
         assert (await refused(one.write(*updates, atomicity=9))).code() == StatusCode.INVALID_ARGUMENT
 
 
@@ -208,7 +210,9 @@ async def test_bad_reads_report_each_and_answer_the_good_ones(running: Running) 
         await one.lead()
         await one.write(update(INSERT, mac_entry(1)))
         request = p4r.ReadRequest(device_id=DEVICE)
-        request.entities.extend([entity("table_entry { table_id: 5 }"), entity("table_entry { }"), p4r.Entity()])
+        request.entities.extend(
+            [entity("table_entry { table_id: 5 }"), entity("table_entry { table_id: $MAC }"), p4r.Entity()]
+        )
         call = one.stub.Read(request)
         assert list((await call.read()).entities) == [mac_entry(1)]
         error = await refused(call.read())
@@ -224,9 +228,9 @@ async def test_pipeline_actions_over_the_wire(running: Running) -> None:
         await one.set_config(SetRequest.VERIFY_AND_SAVE, config(cookie=77))
         await one.write(update(INSERT, mac_entry(1)))
         await one.set_config(SetRequest.COMMIT, None)
-        assert len(await one.read(entity("table_entry { }"))) == 1
+        assert len(await one.read(entity("table_entry { table_id: $MAC }"))) == 1
         await one.set_config(SetRequest.RECONCILE_AND_COMMIT, config(cookie=78))
-        assert len(await one.read(entity("table_entry { }"))) == 1
+        assert len(await one.read(entity("table_entry { table_id: $MAC }"))) == 1
         answer = await one.stub.GetForwardingPipelineConfig(p4r.GetForwardingPipelineConfigRequest(device_id=DEVICE))
         assert answer.config == config(cookie=78)
 
