@@ -42,7 +42,7 @@ class InstallEntry:
     key: FlowKey
     """The match."""
     verdict: Verdict
-    """The action. Only FORWARD has parameters."""
+    """The action. Only FORWARD has parameters; with the others they are 0 and False."""
     member_id: int
     """FORWARD: the member."""
     client_is_hi: bool
@@ -60,7 +60,7 @@ class UpdateEntry:
     key: FlowKey
     """The match."""
     verdict: Verdict
-    """The action. Only FORWARD has parameters."""
+    """The action. Only FORWARD has parameters; with the others they are 0 and False."""
     member_id: int
     """FORWARD: the member."""
     client_is_hi: bool

@@ -70,6 +70,12 @@ class SessionPolicy:
             answer_timeout=vip.health.passive_timeout,
         )
 
+    def ended_state(self, idle_timeout: float) -> SessionState:
+        """Return the state of a session whose closing entry was read from the switch with this idle timeout."""
+        if idle_timeout == self.reset_linger:
+            return SessionState.RESET
+        return SessionState.TIME_WAIT if self.sees_replies else SessionState.CLOSING
+
     def _terms(self) -> dict[SessionState, EntryTerms]:
         running = EntryTerms(Verdict.FORWARD, False, self.idle_timeout)
         # Without sight of the member's FIN the client's may be the last: then silence alone tells the end.

@@ -33,7 +33,7 @@ from depot.switching.commands import (
 from depot.switching.deadlines import NEVER, DeadlineWheel
 from depot.switching.early import EarlyEvents
 from depot.switching.policy import EntryTerms, SessionPolicy
-from depot.switching.states import ENDED_STATES, TRANSITIONS, SessionInput, SessionState, TcpFlag
+from depot.switching.states import ENDED_STATES, TRANSITIONS, SessionInput, SessionState, TcpFlag, first_state
 
 __all__ = ["SessionTracker", "SessionView", "Substitute"]
 
@@ -289,10 +289,10 @@ class SessionTracker:
         session.opened_at = session.asked_at = session.syn_at = now
         session.reported = False
         session.fins = _CLIENT_FIN if tcp_flags & _FIN else 0
-        state = _first_state(session.key, tcp_flags)
+        state = first_state(session.key.protocol, tcp_flags)
         self._enter_load(session, state)
         self._want(session, now)
-        if state is not SessionState.RESET:
+        if state in self._policies[vip_id].load_states:
             self._notices.append(SessionOpened(session.key, vip_id, member_id, client_is_hi, now))
         if state is SessionState.SYN_SEEN:
             self._wheel.set(session, now + self._policies[vip_id].answer_timeout)
@@ -444,6 +444,8 @@ class SessionTracker:
 
     def _wanted(self, session: _Session, command: type[_Entry]) -> _Entry:
         verdict, closing, idle_timeout = self._terms(session)
+        if verdict is not Verdict.FORWARD:
+            return command(session.key, verdict, 0, False, False, idle_timeout)
         return command(session.key, verdict, session.member_id, session.client_is_hi, closing, idle_timeout)
 
     def _adopt(self, entry: InstallEntry, now: float) -> _Session | None:
@@ -461,8 +463,9 @@ class SessionTracker:
             session.state = SessionState.SCRAPPED
             self._wheel.set(session, now + policy.reset_linger)
         elif entry.closing:
-            session.state = SessionState.TIME_WAIT
-            self._wheel.set(session, now + policy.time_wait)
+            self._enter_load(session, policy.ended_state(entry.idle_timeout))
+            if session.state is SessionState.TIME_WAIT:
+                self._wheel.set(session, now + policy.time_wait)
         else:
             is_udp = entry.key.protocol == Protocol.UDP
             self._enter_load(session, SessionState.ACTIVE if is_udp else SessionState.ESTABLISHED)
@@ -475,14 +478,3 @@ class SessionTracker:
             if vip_id is not None:
                 return vip_id, client_is_hi
         return None
-
-
-def _first_state(key: FlowKey, tcp_flags: int) -> SessionState:
-    """Return the state of a session whose first announced packet carries these flags."""
-    if key.protocol == Protocol.UDP:
-        return SessionState.ACTIVE
-    if tcp_flags & _RST:
-        return SessionState.RESET
-    if tcp_flags & _SYN:
-        return SessionState.SYN_SEEN
-    return SessionState.CLOSING if tcp_flags & _FIN else SessionState.ESTABLISHED

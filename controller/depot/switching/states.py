@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from enum import Enum, IntFlag
 
-__all__ = ["ACTIVE_STATES", "ENDED_STATES", "TRANSITIONS", "SessionInput", "SessionState", "TcpFlag"]
+from depot.address import Protocol
+
+__all__ = ["ACTIVE_STATES", "ENDED_STATES", "TRANSITIONS", "SessionInput", "SessionState", "TcpFlag", "first_state"]
 
 
 class TcpFlag(IntFlag):
@@ -135,3 +137,14 @@ ACTIVE_STATES = frozenset({_S.SYN_SEEN, _S.ESTABLISHED, _S.CLOSING, _S.ACTIVE})
 
 ENDED_STATES = frozenset({_S.TIME_WAIT, _S.RESET, _S.SCRAPPED})
 """States whose entry only waits to go; a client's SYN begins a new session."""
+
+
+def first_state(protocol: int, tcp_flags: int) -> SessionState:
+    """Return the state of a session whose first announced packet carries these flags."""
+    if protocol == Protocol.UDP:
+        return SessionState.ACTIVE
+    if tcp_flags & TcpFlag.RST.value:
+        return SessionState.RESET
+    if tcp_flags & TcpFlag.SYN.value:
+        return SessionState.SYN_SEEN
+    return SessionState.CLOSING if tcp_flags & TcpFlag.FIN.value else SessionState.ESTABLISHED
