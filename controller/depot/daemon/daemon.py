@@ -29,6 +29,7 @@ from depot.switching.commands import (
     SessionNotice,
     SessionOpened,
     SynUnanswered,
+    UnansweredCause,
 )
 from depot.switching.cost import LoadReport
 from depot.switching.services import MemberStatus, Services
@@ -37,6 +38,8 @@ __all__ = ["Daemon", "Tally"]
 
 FLUSH_TIMEOUT = 5.0
 """Seconds that an operator's command waits until switches have what follows from it."""
+SYN_RETRY = 1.0
+"""Seconds after which a client repeats its SYN (RFC 6298, 2.1)."""
 COUNT_INTERVAL = 5.0
 """Seconds between two readings of the switches' counters."""
 
@@ -172,10 +175,10 @@ class Daemon:
             if isinstance(notice, SessionEstablished):
                 if not notice.assumed:
                     tally.established[key] += 1
-                    monitor.syn_answered(key)
+                    monitor.syn_answered(key, now)
             elif isinstance(notice, SynUnanswered):
                 tally.unanswered[key] += 1
-                monitor.syn_unanswered(key, now)
+                monitor.syn_unanswered(key, now, self._asked_at(key[0], notice.cause, now))
             else:
                 changed.add(key[0])
                 if isinstance(notice, SessionOpened):
@@ -188,6 +191,15 @@ class Daemon:
             self.services.load_changed(vip, now)
         self.checks.settle()
         self._arm()
+
+    def _asked_at(self, vip_name: str, cause: UnansweredCause, now: float) -> float:
+        """About when the SYN was sent that is now called unanswered."""
+        if cause is UnansweredCause.REFUSED:
+            return now
+        if cause is UnansweredCause.REPEATED:
+            return now - SYN_RETRY
+        vip = next(vip for vip in self.config.vips if vip.name == vip_name)
+        return now - vip.health.passive_timeout
 
     def _tell_session(self, runner: SwitchRunner, notice: SessionNotice, key: tuple[str, str] | None) -> None:
         kind = _KINDS[type(notice)]

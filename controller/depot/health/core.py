@@ -9,6 +9,7 @@ come back is on probation: until it has answered one client, a single unanswered
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ __all__ = ["HealthChange", "HealthMonitor", "HealthView", "MemberKey", "ProbeReq
 
 MemberKey = tuple[str, str]
 """Names of VIP and member: one member may be well for one VIP and ill for another."""
+
+NEVER_ANSWERED = -math.inf
+"""Before any time."""
 
 _GRACE = 1.0
 """Seconds beyond its timeout after which a check whose result did not come has failed."""
@@ -82,8 +86,8 @@ class HealthView:
 
 class _Member:
     __slots__ = (
-        "deadline", "detail", "endpoint", "failed", "health", "key", "passed", "pending", "probation", "queued_tick",
-        "response_time", "serial", "since", "started_at", "state", "unanswered",
+        "answered_at", "deadline", "detail", "endpoint", "failed", "health", "key", "passed", "pending", "probation",
+        "queued_tick", "response_time", "serial", "since", "started_at", "state", "unanswered",
     )  # fmt: skip
 
     def __init__(self, key: MemberKey, health: HealthConfig, endpoint: Endpoint, now: float) -> None:
@@ -96,6 +100,7 @@ class _Member:
         self.response_time: float | None = None
         self.passed = self.failed = self.unanswered = 0
         self.probation = False
+        self.answered_at = NEVER_ANSWERED
         self.serial = 0
         self.pending = False  # a check is under way
         self.started_at = now
@@ -191,10 +196,15 @@ class HealthMonitor:
         wait = health.interval * (1 + _SPREAD * (self._jitter() - 0.5))
         self._wheel.set(member, max(now, member.started_at + wait))
 
-    def syn_unanswered(self, key: MemberKey, now: float) -> None:
-        """A client's SYN got no answer from this member."""
+    def syn_unanswered(self, key: MemberKey, now: float, asked_at: float | None = None) -> None:
+        """A client's SYN got no answer from this member. It says nothing if one was answered after `asked_at`.
+
+        Under load packets and digests get lost, and what was lost is noticed only later, maybe all at once.
+        """
         member = self._members.get(key)
         if member is None or not member.health.passive or member.state is HealthState.DOWN:
+            return
+        if asked_at is not None and asked_at <= member.answered_at:
             return
         member.unanswered += 1
         if member.unanswered >= (1 if member.probation else member.health.passive_fall):
@@ -204,10 +214,11 @@ class HealthMonitor:
             if member.health.type is HealthType.NONE:
                 self._wheel.set(member, now + member.health.passive_retry)
 
-    def syn_answered(self, key: MemberKey) -> None:
+    def syn_answered(self, key: MemberKey, now: float = NEVER_ANSWERED) -> None:
         """This member answered a client's SYN."""
         if member := self._members.get(key):
             member.unanswered = 0
+            member.answered_at = max(member.answered_at, now)
             if member.state is not HealthState.DOWN:
                 member.probation = False
 
