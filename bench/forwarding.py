@@ -29,9 +29,12 @@ from bench.harness import AtLeast, Reference, Row, publish
 from depot.program import find_compiled_program
 
 COMMAND = "make bench NAME=forwarding"
-SECONDS = 5.0
-WINDOW = 32
-FRAME_PAYLOAD = 10  # a 64-byte frame on a real Ethernet, without its checksum
+WINDOWS = 5
+WINDOW_SECONDS = 1.0
+UNDER_WAY = 32
+"""Packets on their way at a time, over ports."""
+PAYLOAD = b"0123456789"
+"""With it, the frame is one of 64 bytes on a real Ethernet, checksum not counted."""
 
 
 def established(family: int, mode: str = "nat") -> Session:
@@ -39,14 +42,16 @@ def established(family: int, mode: str = "nat") -> Session:
     return Service(family, "tcp", mode).session()
 
 
-def per_second(work: Callable[[], int], seconds: float = SECONDS) -> float:
-    """Packets that `work` reports per second, over about `seconds` after a warm-up of a tenth."""
-    for length in (seconds / 10, seconds):
-        done, started = 0, time.perf_counter()
-        while (passed := time.perf_counter() - started) < length:
-            done += work()
-        rate = done / passed
-    return rate
+def per_second(work: Callable[[], int]) -> float:
+    """Packets that `work` reports per second: the best of `WINDOWS` windows, as the machine may be busy."""
+    return max(_one_window(work) for _ in range(WINDOWS))
+
+
+def _one_window(work: Callable[[], int]) -> float:
+    done, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < WINDOW_SECONDS:
+        done += work()
+    return done / passed
 
 
 def library_rate(family: int, mode: str, *, back: bool = False) -> float:
@@ -54,20 +59,22 @@ def library_rate(family: int, mode: str, *, back: bool = False) -> float:
     session = established(family, mode)
     target = LibraryTarget(find_compiled_program())
     target.load((*NETWORK, *session.service.entries(), session.known(0)))
-    payload = b"p" * FRAME_PAYLOAD
-    packet = session.reply(0, payload=payload) if back else session.request(payload=payload)
-    expected = session.returned(payload=payload) if back else session.delivered(0, payload=payload)
     port = MEMBER_1.port if back else CLIENT.port
-    if target.run(Step(packet, port)).outputs != {expected: 1}:
+
+    def arriving(number: int) -> bytes:
+        return session.reply(0, seq=number, payload=PAYLOAD) if back else session.request(seq=number, payload=PAYLOAD)
+
+    expected = session.returned(payload=PAYLOAD) if back else session.delivered(0, payload=PAYLOAD)
+    if target.run(Step(arriving(1000), port)).outputs != {expected: 1}:
         raise SystemExit("the session's packet does not arrive: nothing to measure")
-    process = target.switch.process
+    process, packets = target.switch.process, [arriving(number) for number in range(256)]
 
-    def hundred() -> int:
-        for _ in range(100):
+    def some() -> int:
+        for packet in packets:
             process(port, packet)
-        return 100
+        return len(packets)
 
-    return per_second(hundred)
+    return per_second(some)
 
 
 def library_new_sessions() -> float:
@@ -92,17 +99,16 @@ def library_new_sessions() -> float:
     return per_second(some)
 
 
-class WirePort:
-    """The test's end of a port, as a raw socket."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.socket.bind((test_end(port), 0))
-        self.socket.setblocking(False)
+def test_port(port: int) -> socket.socket:
+    """The test's end of a port, as a raw socket that does not wait."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    made.bind((test_end(port), 0))
+    made.setblocking(False)
+    return made
 
 
 def wire_rate(target: str) -> float:
-    """One established IPv4 NAT session over veth, `WINDOW` packets on their way. Run inside the namespace."""
+    """One established IPv4 NAT session over veth, `UNDER_WAY` packets on their way. Run inside the namespace."""
     session = established(4)
     program = find_compiled_program()
     make_ports()
@@ -110,9 +116,8 @@ def wire_rate(target: str) -> float:
         client = P4RuntimeClient(GRPC_ADDRESS, program.p4info, program.json)
         client.start()
         client.change([], (*NETWORK, *session.service.entries(), session.known(0)))
-        payload = b"p" * FRAME_PAYLOAD
-        sender, receiver = WirePort(CLIENT.port).socket, WirePort(MEMBER_1.port).socket
-        rate = paced_rate(sender, receiver, session.request(payload=payload), session.delivered(0, payload=payload)[1])
+        sender, receiver = test_port(CLIENT.port), test_port(MEMBER_1.port)
+        rate = paced_rate(sender, receiver, session.request(payload=PAYLOAD), session.delivered(0, payload=PAYLOAD)[1])
         client.stop()
     return rate
 
@@ -122,7 +127,7 @@ def paced_rate(sender: socket.socket, receiver: socket.socket, packet: bytes, ex
     state = {"under_way": 0}
 
     def some() -> int:
-        while state["under_way"] < WINDOW:
+        while state["under_way"] < UNDER_WAY:
             sender.send(packet)
             state["under_way"] += 1
         if not select.select([receiver], [], [], 2.0)[0]:
