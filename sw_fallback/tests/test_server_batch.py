@@ -158,11 +158,16 @@ def test_status_has_one_error_for_each_update_in_order() -> None:
     assert batch_status([None, None], "Write failure.") is None
 
 
-def test_status_of_a_large_batch_stays_within_what_clients_take() -> None:
-    status = batch_status([Refusal(Code.NOT_FOUND, "x" * 200)] * 500, "Write failure.")
+@pytest.mark.parametrize(
+    ("updates", "limit"), [(1, 16_384), (300, 16_384), (500, 8192 + 50_000), (5000, 8192 + 500_000)]
+)
+def test_status_stays_within_what_clients_take(updates: int, limit: int) -> None:
+    status = batch_status([Refusal(Code.NOT_FOUND, "ü" * 100)] * updates, "Write failure.")
     assert status is not None
-    assert len(status.details) == 500
-    assert status.ByteSize() < 60_000
-    last = p4r.Error()
+    assert len(status.details) == updates
+    assert status.ByteSize() < limit
+    first, last = p4r.Error(), p4r.Error()
+    status.details[0].Unpack(first)
     status.details[-1].Unpack(last)
+    assert (first.canonical_code, first.message) == (Code.NOT_FOUND, "ü" * 100)
     assert last.canonical_code == Code.NOT_FOUND

@@ -13,21 +13,33 @@ from softswitch.server.status import Code, Refusal
 
 __all__ = ["batch_status"]
 
-_TEXT_BUDGET = 24 * 1024
-"""Bytes of error texts in one status. It travels as gRPC metadata, of which clients take a bounded amount (finsy:
-64 KB), and 500 codes alone need 18 KB; errors past the budget keep their code and lose their text."""
+_DEFAULT_LIMIT = 15_000
+"""Bytes of a status that every gRPC client takes as metadata (16 KB, less what else travels with it)."""
+_LIMIT_BASE, _LIMIT_EACH = 8192, 100
+"""Above that, what the specification tells clients to allow: 8192 bytes and 100 for each update."""
+_WRAPPING = 45
+"""Bytes of one error without its text: type URL, lengths, code."""
 
 
 def batch_status(outcomes: Sequence[Refusal | None], message: str) -> rpc_status.Status | None:
-    """The status of a batch; None when every element succeeded."""
+    """The status of a batch; None when every element succeeded.
+
+    It travels as gRPC metadata, of which a client takes a bounded amount. Errors keep their text as far as that
+    allows; past it they keep their code.
+    """
     if not any(outcomes):
         return None
     status = rpc_status.Status(code=Code.UNKNOWN, message=message)
-    budget = _TEXT_BUDGET
+    codes = _WRAPPING * len(outcomes)
+    limit = _DEFAULT_LIMIT if codes < _DEFAULT_LIMIT else _LIMIT_BASE + _LIMIT_EACH * len(outcomes)
+    budget = limit - codes
     for error in _errors(outcomes):
-        budget -= len(error.message)
-        if budget < 0:
+        text_size = len(error.message.encode()) + len(error.space)
+        if text_size > budget:
             error.ClearField("message")
+            error.ClearField("space")
+        else:
+            budget -= text_size
         status.details.add().Pack(error)
     return status
 

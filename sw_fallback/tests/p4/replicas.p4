@@ -196,6 +196,9 @@ control egress(inout headers_t hdr, inout metadata_t meta, inout standard_metada
             hdr.packet_in.ingress_port = (bit<16>)standard.ingress_port;
             hdr.packet_in.reason = hdr.order.op;
         }
+        if (!hdr.order.isValid()) {
+            return;
+        }
         if (standard.instance_type == 1 || standard.instance_type == 2) {
             hdr.order.kept = meta.kept + meta.lost;
         } else if (hdr.order.op == 3) {
