@@ -13,7 +13,6 @@ coefficients, and so lies in 0.1..1. A member's share of sessions is its weight 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -35,6 +34,7 @@ _GRAINS = {
 }
 _MORE_IS_BETTER = frozenset({"cache_size", "disk_bandwidth"})
 _MOST_BYTES = 65536
+_GREATEST = 1e18
 
 
 class ReportError(Exception):
@@ -74,8 +74,10 @@ def parse_report(body: bytes) -> LoadReport:
         value = given.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise ReportError(f'report gives "{name}" as {value!r}; it must be a number and not negative')
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _GREATEST:
+            raise ReportError(
+                f'report gives "{name}" as {str(value)[:40]}; it must be a number from 0 to {_GREATEST:g}'
+            )
         values[name] = float(value)
     return LoadReport(**values)
 
