@@ -29,7 +29,7 @@ def maglev_schedule(weights: Mapping[str, int]) -> tuple[str, ...]:
     greatest = max(weights.values())
     slots: list[str | None] = [None] * MAGLEV_SLOTS
     places = {name: _start_and_step(name) for name in sorted(weights)}
-    turns = dict.fromkeys(places, 0)
+    turns = {name: greatest - weights[name] for name in places}  # so that each has a turn in the first round
     free = MAGLEV_SLOTS
     while True:
         for name, (place, step) in places.items():
