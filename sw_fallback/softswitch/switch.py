@@ -116,7 +116,6 @@ class Switch:
             emit_digest=self._emit_digest,
             stats=self.stats,
         )
-        self.process = self._engine.process  # type: ignore[method-assign]  # one call less for each packet
 
     @classmethod
     def load(

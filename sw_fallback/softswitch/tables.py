@@ -261,7 +261,7 @@ class TableState:
                 mask = full ^ (full >> length)
                 if 0 <= value <= full and value & mask == value:
                     return value, mask
-            case MatchType.TERNARY, Ternary(value, mask) if 0 < mask <= full and 0 <= value and value & mask == value:
+            case MatchType.TERNARY, Ternary(value, mask) if 0 < mask <= full and value >= 0 and value & mask == value:
                 return value, mask
             case MatchType.RANGE, Range(low, high) if 0 <= low <= high <= full:
                 return low, high

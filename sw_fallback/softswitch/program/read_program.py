@@ -79,9 +79,7 @@ def _decode(config: DeviceConfig) -> object:
     if isinstance(config, Mapping):
         return config
     text: str | bytes
-    if isinstance(config, bytes):
-        text = config
-    elif isinstance(config, str) and config.lstrip()[:1] == "{":
+    if isinstance(config, bytes) or (isinstance(config, str) and config.lstrip()[:1] == "{"):
         text = config
     else:
         try:

@@ -134,7 +134,7 @@ control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metad
                 hdr.labels[2].setInvalid();
             } else if (hdr.labels[0].label == 5) {
                 bit<32> index = (bit<32>)hdr.labels[0].ttl & 3;
-                if (hdr.labels[index].isValid()) {
+                if (hdr.labels[3].isValid()) {
                     hdr.labels[index].traffic_class = 5;
                     hdr.ethernet.src[19:0] = hdr.labels[index].label;
                 }

@@ -55,9 +55,10 @@ class Calculations:
         """Headers whose validity decides what goes in."""
         found: dict[str, None] = {}
         for item in items:
-            if isinstance(item, FieldRef) and item.field != VALID_FIELD:
-                if not self._context.program.headers[item.header].metadata:
-                    found[item.header] = None
+            if not isinstance(item, FieldRef) or item.field == VALID_FIELD:
+                continue
+            if not self._context.program.headers[item.header].metadata:
+                found[item.header] = None
         return list(found)
 
     def _text(self, item: FieldRef | SizedConstant) -> str:
@@ -129,8 +130,9 @@ def _joined(parts: tuple[tuple[int | bytes, int], ...], payload: bytes) -> bytes
     total = width = 0
     for value, size in parts:
         if isinstance(value, bytes):
-            value, size = int.from_bytes(value, "big"), 8 * len(value)
-        total, width = total << size | value, width + size
+            total, width = total << 8 * len(value) | int.from_bytes(value, "big"), width + 8 * len(value)
+        else:
+            total, width = total << size | value, width + size
     count = (width + 7) // 8
     return (total << (8 * count - width)).to_bytes(count, "big") + payload
 

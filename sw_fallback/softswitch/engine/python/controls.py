@@ -11,6 +11,7 @@ from softswitch.engine.python.statements import Statements
 from softswitch.engine.python.terms import Term, bits, constant, number
 from softswitch.engine.python.writer import Writer
 from softswitch.errors import MalformedPipeline
+from softswitch.lookup import ExactIndex, LpmIndex, RangeIndex, TernaryIndex
 from softswitch.program.controls import Action, Condition, KeyField, MatchKind, Pipeline, Table
 from softswitch.program.expressions import VALID_FIELD
 from softswitch.program.statements import Exit, flatten
@@ -184,14 +185,14 @@ class PipelineWriter:
 
     def _find(self, table: Table) -> None:
         """Leave the row that fits, or None, in `row`."""
-        store, line, names = self._stores[table.name], self._writer.line, self._context.names
+        store, line = self._stores[table.name], self._writer.line
         keys = [self._key(field) for field in table.key]
-        match table.kind:
-            case MatchKind.EXACT:
+        match store.index:
+            case ExactIndex():
                 find = self._context.object("find", table.name, store.index.rows.get)
                 line(f"row = {find}({_tuple([key.text for key in keys])})")
-            case MatchKind.LPM:
-                levels = self._context.object("levels", table.name, getattr(store.index, "levels"))
+            case LpmIndex(levels=index):
+                levels = self._context.object("levels", table.name, index)
                 texts = []
                 for field, key in zip(table.key, self._held(keys), strict=True):
                     texts.append(f"{key.text} & mask" if field.kind is MatchKind.LPM else key.text)
@@ -201,12 +202,10 @@ class PipelineWriter:
                         line("break")
                 with self._writer.block("else"):
                     line("row = None")
-            case MatchKind.TERNARY:
-                self._context.object("groups", table.name, getattr(store.index, "groups"))
-                self._find_ternary(names.object("groups", table.name), self._held(keys))
-            case MatchKind.RANGE:
-                ranked = self._context.object("ranked", table.name, getattr(store.index, "ranked"))
-                self._find_range(table, ranked, self._held(keys))
+            case TernaryIndex(groups=index):
+                self._find_ternary(self._context.object("groups", table.name, index), self._held(keys))
+            case RangeIndex(ranked=index):
+                self._find_range(table, self._context.object("ranked", table.name, index), self._held(keys))
 
     def _find_ternary(self, groups: str, keys: list[Term]) -> None:
         line = self._writer.line
@@ -231,9 +230,11 @@ class PipelineWriter:
                 tests.append(f"{left} <= {key.text} <= {right}")
             else:
                 tests.append(f"{key.text} & {right} == {left}")
-        with self._writer.block(f"for row, {', '.join(pairs)} in {ranked}"):
-            with self._writer.block(f"if {' and '.join(tests)}"):
-                self._writer.line("break")
+        with (
+            self._writer.block(f"for row, {', '.join(pairs)} in {ranked}"),
+            self._writer.block(f"if {' and '.join(tests)}"),
+        ):
+            self._writer.line("break")
         with self._writer.block("else"):
             self._writer.line("row = None")
 

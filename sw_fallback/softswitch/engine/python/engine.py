@@ -24,7 +24,7 @@ clones without end would otherwise never come back."""
 _program_log = logging.getLogger("softswitch.program")
 
 
-class AssertionFailed(Exception):  # noqa: N818  (named after what happened in the P4 program)
+class AssertionFailed(Exception):
     """An `assert` or `assume` of the P4 program did not hold."""
 
 

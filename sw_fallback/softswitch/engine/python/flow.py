@@ -17,7 +17,7 @@ Graph = Mapping[str, Sequence[str | None]]
 """For each node one target for each way out of it; None is the end."""
 
 
-class Cycle(Exception):  # noqa: N818  (it is an answer, not an error)
+class Cycle(Exception):
     """The graph has one."""
 
 

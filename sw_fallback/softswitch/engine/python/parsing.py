@@ -28,6 +28,8 @@ from softswitch.program.parsers import (
 
 __all__ = ["ParserWriter"]
 
+_LONGEST = 0x7FFFFFFF
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -196,7 +198,8 @@ class ParserWriter:
         line = self._writer.line
         wanted = self._context.expressions.integer(length)
         line(f"left = {wanted.text}")
-        with self._writer.block("if left % 8 or left < 0"):
+        # a length past 31 bits becomes the greatest one there, which is no multiple of eight (bm_sim/parser.cpp)
+        with self._writer.block(f"if left % 8 or not 0 <= left <= {_LONGEST}"):
             self._fail(str(self._context.error_code("ParserInvalidArgument")), place)
         line("left //= 8")
         with self._writer.block(f"if size < {place.text(layout.size)} + left"):

@@ -28,7 +28,7 @@ class Term:
 
     @property
     def known(self) -> bool:
-        return -FAR < self.low and self.high < FAR
+        return self.low > -FAR and self.high < FAR
 
     def wrapped(self) -> str:
         """Safe as an operand."""
