@@ -65,6 +65,10 @@ class DataPlane:
         """Send a frame out of a port; counted when there is no such port."""
         port = self._ports.get(number)
         if port is None:
+            if not self.unknown_port:
+                _LOG.warning(
+                    "the program sends to port %d, which does not exist; is --cpu-port right? (said once)", number
+                )
             self.unknown_port += 1
         else:
             port.send(frame)

@@ -137,14 +137,15 @@ class Device:
         self._publish(message)
 
     def report_idle(self, now_ns: int) -> None:
-        """Tell the primary about the entries that no packet hit for their idle timeout."""
+        """Tell the primary about the entries that no packet hit for their idle timeout.
+
+        Without a primary they wait: the next one is told at once.
+        """
         pipeline = self.pipelines.committed
-        if pipeline is None:
+        if pipeline is None or not self._primaries:
             return
         keys = pipeline.switch.idle_entries(now_ns)
         self.stats.idle_entries += len(keys)
-        if not self._primaries:
-            return
         for start in range(0, len(keys), _IDLE_LIMIT):
             message = p4r.StreamMessageResponse()
             message.idle_timeout_notification.timestamp = self._epoch_ns()
