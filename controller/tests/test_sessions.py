@@ -409,6 +409,20 @@ class TestSuccession:
         assert desk.state(key) is SessionState.TIME_WAIT
         assert desk.tracker.take_commands() == []
 
+    def test_a_whole_successor_told_before_it_is_announced(self, desk: Desk) -> None:
+        """A switch may send its digest lists late, and the other list first: a short session is over by then."""
+        key = desk.established(ALICE, 11)
+        desk.says(ALICE, FIN | ACK, ALICE)
+        desk.says(WEB, FIN | ACK, ALICE)
+        desk.wait(5)
+        desk.says(WEB, SYN_ACK, ALICE)
+        desk.says(WEB, FIN | ACK, ALICE)
+        desk.says(ALICE, FIN | ACK, ALICE)
+        desk.announce(ALICE, 12)
+        assert desk.state(key) is SessionState.TIME_WAIT
+        desk.wait(100)
+        assert desk.state(key) is SessionState.GONE
+
     def test_a_successor_whose_syn_was_lost_is_known_by_its_member(self, desk: Desk) -> None:
         key = desk.established(ALICE, 11)
         self.close(desk)

@@ -46,7 +46,8 @@ WATCH_INTERVAL = 5.0
 """Seconds between two signs of life."""
 EARLY_MESSAGES = 10_000
 """Kept until the tables have been read; what is lost beyond announces itself again."""
-DIGEST_LIST_SIZE = 500
+DIGEST_LIST_SIZE = 32
+"""Small: BMv2 waits up to 0.2 s for a list to become full, whatever timeout it is given."""
 DIGEST_TIMEOUT_NS = 1_000_000
 """A digest waits a millisecond for others: long enough to share a message, short beside a round trip."""
 DIGEST_ACK_TIMEOUT_NS = 1_000_000_000

@@ -27,6 +27,9 @@ class EarlyEvents:
     def __len__(self) -> int:
         return len(self._flows)
 
+    def __contains__(self, key: FlowKey) -> bool:
+        return key in self._flows
+
     def add(self, key: FlowKey, src_is_hi: bool, tcp_flags: int, now: float) -> None:
         """Keep an event."""
         known = self._flows.get(key)

@@ -154,6 +154,9 @@ class SessionTracker:
             if tcp_flags & (_SYN | _ACK | _RST | _FIN) not in (_SYN, _ACK, 0):
                 self._early.add(key, src_is_hi, tcp_flags, now)
             return
+        if session.state in ENDED_STATES and key in self._early:
+            self._early.add(key, src_is_hi, tcp_flags, now)  # what follows the successor's answer is the successor's
+            return
         from_client = src_is_hi == session.client_is_hi
         if tcp_flags & _RST:
             self._reset(session, from_client, now)
