@@ -25,7 +25,6 @@ SHELLS = {
     "depot.__main__",
     "depot.daemon",
     "depot.demo",
-    "depot.p4runtime",
     "softswitch.cli",
     "softswitch.cli_*",
     "softswitch.__main__",
@@ -34,7 +33,7 @@ SHELLS = {
 }
 
 # Cores that translate between our objects and P4Runtime's messages: the bindings are their vocabulary.
-CODECS: set[str] = set()
+CODECS = {"depot.p4runtime.codec"}
 
 # Import names no core may use; a name here means its submodules too.
 IMPURE = {
