@@ -154,5 +154,7 @@ class Case:
     """A Python identifier, unique over all cases."""
     steps: tuple[Step, ...]
     entries: tuple[Entry, ...] = ()
+    counted: tuple[tuple[Entry, tuple[int, int]], ...] = ()
+    """(entry, (packets, bytes)): what entries' own counters show after the last step; frames count whole."""
     wire: bool = True
     """False where a real port cannot carry a packet of the case."""

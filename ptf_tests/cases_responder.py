@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from scapy.layers.inet6 import (
@@ -14,7 +15,7 @@ from scapy.packet import Packet
 
 from depot.address import parse_address, parse_mac
 from ptf_tests.case import Case, Digest, DropReason, Step
-from ptf_tests.network import CLIENT, FAMILIES, our_address, our_mac, vip_address
+from ptf_tests.network import CLIENT, FAMILIES, Host, our_address, our_mac, vip_address
 from ptf_tests.packets import arp, frame, ip_header, ping, to_switch
 
 __all__ = ["cases"]
@@ -37,32 +38,42 @@ def cases() -> Iterator[Case]:
         yield pinged(family)
 
 
-def seen(address: str) -> Digest:
-    """The digest that tells of the client host as a neighbour."""
-    return Digest("neighbour_seen_t", (CLIENT.port, parse_address(address), parse_mac(CLIENT.mac)))
+def asker() -> Host:
+    """A host on the clients' network that nobody has heard of: a sample that repeats another one may be held back until
+    that is acknowledged (P4Runtime 16.4), so each is told once."""
+    number = next(_askers)
+    return Host(CLIENT.port, f"02:00:00:00:a5:{number:02x}", f"10.0.1.{number}", f"2001:db8:1::a5:{number:x}")
+
+
+_askers = itertools.count(101)
+
+
+def seen(host: Host, family: int) -> Digest:
+    """The digest that tells of a host as a neighbour."""
+    return Digest("neighbour_seen_t", (host.port, parse_address(host.address(family)), parse_mac(host.mac)))
 
 
 def arp_answered() -> Case:
     """Who has the VIP, who has our own address: this port's router MAC."""
     steps = []
     for asked in (vip_address(4), our_address(CLIENT.port, 4)):
-        question = frame(CLIENT.mac, BROADCAST, arp(1, CLIENT.mac, CLIENT.ipv4, NOBODY, asked))
-        mac = our_mac(CLIENT.port)
-        answer = frame(mac, CLIENT.mac, arp(2, mac, asked, CLIENT.mac, CLIENT.ipv4))
-        steps.append(Step(question, CLIENT.port, out=((CLIENT.port, answer),), digest=seen(CLIENT.ipv4)))
+        host, mac = asker(), our_mac(CLIENT.port)
+        question = frame(host.mac, BROADCAST, arp(1, host.mac, host.ipv4, NOBODY, asked))
+        answer = frame(mac, host.mac, arp(2, mac, asked, host.mac, host.ipv4))
+        steps.append(Step(question, CLIENT.port, out=((CLIENT.port, answer),), digest=seen(host, 4)))
     return Case("arp_request_answered", tuple(steps))
 
 
 def arp_reply_heard() -> Case:
     """An answer to the controller's question is told, and a probe (sender 0.0.0.0, RFC 5227) names no neighbour."""
-    ours, mac = our_address(CLIENT.port, 4), our_mac(CLIENT.port)
-    reply = frame(CLIENT.mac, mac, arp(2, CLIENT.mac, CLIENT.ipv4, mac, ours))
-    probe = frame(CLIENT.mac, BROADCAST, arp(1, CLIENT.mac, "0.0.0.0", NOBODY, ours))
-    answer = frame(mac, CLIENT.mac, arp(2, mac, ours, CLIENT.mac, "0.0.0.0"))
+    ours, mac, host = our_address(CLIENT.port, 4), our_mac(CLIENT.port), asker()
+    reply = frame(host.mac, mac, arp(2, host.mac, host.ipv4, mac, ours))
+    probe = frame(host.mac, BROADCAST, arp(1, host.mac, "0.0.0.0", NOBODY, ours))
+    answer = frame(mac, host.mac, arp(2, mac, ours, host.mac, "0.0.0.0"))
     return Case(
         "arp_reply_heard",
         (
-            Step(reply, CLIENT.port, digest=seen(CLIENT.ipv4)),
+            Step(reply, CLIENT.port, digest=seen(host, 4)),
             Step(probe, CLIENT.port, out=((CLIENT.port, answer),)),
         ),
     )
@@ -81,12 +92,12 @@ def arp_foreign() -> Case:
     return Case("arp_about_others", tuple(steps))
 
 
-def solicit(target: str, *, src: str = CLIENT.ipv6, hop_limit: int = 255, option: bool = True) -> Packet:
-    """A neighbour solicitation for `target`, to its solicited-node group."""
+def solicit(target: str, host: Host, *, src: str = "", hop_limit: int = 255, option: bool = True) -> Packet:
+    """A host's neighbour solicitation for `target`, to its solicited-node group."""
     low = parse_address(target) & 0xFFFFFF
     group = f"ff02::1:ff{low >> 16:02x}:{low & 0xFFFF:x}"
-    solicitation = ip_header(src, group, hop_limit) / ICMPv6ND_NS(tgt=target)
-    return solicitation / ICMPv6NDOptSrcLLAddr(lladdr=CLIENT.mac) if option else solicitation
+    solicitation = ip_header(src or host.ipv6, group, hop_limit) / ICMPv6ND_NS(tgt=target)
+    return solicitation / ICMPv6NDOptSrcLLAddr(lladdr=host.mac) if option else solicitation
 
 
 def group_mac(target: str) -> str:
@@ -106,16 +117,17 @@ def solicitation_answered() -> Case:
     mac = our_mac(CLIENT.port)
     for asked in (vip_address(6), our_address(CLIENT.port, 6)):
         for option in (True, False):
-            question = frame(CLIENT.mac, group_mac(asked), solicit(asked, option=option))
-            answer = frame(mac, CLIENT.mac, advertise(asked, CLIENT.ipv6, mac, solicited=True))
-            steps.append(Step(question, CLIENT.port, out=((CLIENT.port, answer),), digest=seen(CLIENT.ipv6)))
+            host = asker()
+            question = frame(host.mac, group_mac(asked), solicit(asked, host, option=option))
+            answer = frame(mac, host.mac, advertise(asked, host.ipv6, mac, solicited=True))
+            steps.append(Step(question, CLIENT.port, out=((CLIENT.port, answer),), digest=seen(host, 6)))
     return Case("neighbour_solicitation_answered", tuple(steps))
 
 
 def duplicate_address_detection() -> Case:
     """The asker has no address yet: the answer goes to all nodes (RFC 4861, 7.2.4)."""
     asked, mac = vip_address(6), our_mac(CLIENT.port)
-    question = frame(CLIENT.mac, group_mac(asked), solicit(asked, src="::", option=False))
+    question = frame(CLIENT.mac, group_mac(asked), solicit(asked, CLIENT, src="::", option=False))
     answer = frame(mac, "33:33:00:00:00:01", advertise(asked, "ff02::1", mac, solicited=False))
     return Case("duplicate_address_detection_answered", (Step(question, CLIENT.port, out=((CLIENT.port, answer),)),))
 
@@ -125,11 +137,11 @@ def advertisement_heard() -> Case:
     ours = our_address(CLIENT.port, 6)
     steps = [
         Step(
-            to_switch(CLIENT, advertise(CLIENT.ipv6, ours, CLIENT.mac, solicited=True, router=False, option=option)),
+            to_switch(host, advertise(host.ipv6, ours, host.mac, solicited=True, router=False, option=option)),
             CLIENT.port,
-            digest=seen(CLIENT.ipv6),
+            digest=seen(host, 6),
         )
-        for option in (True, False)
+        for host, option in ((asker(), True), (asker(), False))
     ]
     return Case("neighbour_advertisement_heard", tuple(steps))
 
@@ -137,8 +149,8 @@ def advertisement_heard() -> Case:
 def neighbour_discovery_refused() -> Case:
     """From another link (RFC 4861, 7.1.1), or about others."""
     asked = vip_address(6)
-    off_link = frame(CLIENT.mac, group_mac(asked), solicit(asked, hop_limit=254))
-    foreign = frame(CLIENT.mac, group_mac("2001:db8:1::77"), solicit("2001:db8:1::77"))
+    off_link = frame(CLIENT.mac, group_mac(asked), solicit(asked, CLIENT, hop_limit=254))
+    foreign = frame(CLIENT.mac, group_mac("2001:db8:1::77"), solicit("2001:db8:1::77", CLIENT))
     return Case(
         "neighbour_discovery_refused",
         (

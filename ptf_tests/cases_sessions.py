@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
 
-from ptf_tests.case import Case, DropReason, PacketIn, PuntReason, Step
+from ptf_tests.case import Case, DropReason, Entry, PacketIn, PuntReason, Step
 from ptf_tests.network import CLIENT, FAMILIES, STRANGER
 from ptf_tests.packets import from_switch, ip_header, to_switch
 from ptf_tests.services import MEMBER_PORT, MODES, PROTOCOLS, Service
@@ -65,33 +65,47 @@ def known(name: str, service: Service) -> Case:
     """An entry names member 1: its packets go there, and the schedule's turn stays with new sessions."""
     session, other = service.session(), service.session(1)
     opening = "S" if service.protocol == "tcp" else ""
+    entry, (vip, *_), gets = session.known(1), service.entries(), _member_entries(service)
+    first, last, opened = session.request(), session.request(payload=b""), other.request(opening)
     return Case(
         name,
         (
-            Step(session.request(), CLIENT.port, out=(session.delivered(1),)),
-            Step(
-                other.request(opening),
-                CLIENT.port,
-                out=(other.delivered(0, opening),),
-                digest=other.new_flow(0, opening),
-            ),
-            Step(session.request(payload=b""), CLIENT.port, out=(session.delivered(1, payload=b""),)),
+            Step(first, CLIENT.port, out=(session.delivered(1),)),
+            Step(opened, CLIENT.port, out=(other.delivered(0, opening),), digest=other.new_flow(0, opening)),
+            Step(last, CLIENT.port, out=(session.delivered(1, payload=b""),)),
         ),
-        (*service.entries(), session.known(1)),
+        (*service.entries(), entry),
+        (
+            (entry, _count(first, last)),
+            (vip, _count(opened)),
+            (gets[0], _count(opened)),
+            (gets[1], _count(first, last)),
+        ),
     )
+
+
+def _member_entries(service: Service) -> list[Entry]:
+    return [entry for entry in service.entries() if entry.table == "member_table"]
+
+
+def _count(*frames: bytes) -> tuple[int, int]:
+    """What an entry's counter shows after these frames."""
+    return len(frames), sum(map(len, frames))
 
 
 def way_back(name: str, service: Service) -> Case:
     """What the member sends: with and without an entry it leaves as the VIP's, for NAT after a rewrite."""
     session, unknown_session = service.session(), service.session(1)
-    member = service.members[1]
+    member, replies = service.members[1], (session.reply(1), unknown_session.reply(1))
+    sources = [entry for entry in service.entries() if entry.table == "nat_source_table"]
     return Case(
         name,
         (
-            Step(session.reply(1), member.port, out=(session.returned(),)),
-            Step(unknown_session.reply(1), member.port, out=(unknown_session.returned(),)),
+            Step(replies[0], member.port, out=(session.returned(),)),
+            Step(replies[1], member.port, out=(unknown_session.returned(),)),
         ),
         (*service.entries(), session.known(1)),
+        tuple(zip(sources, (_count(), _count(*replies)), strict=False)),
     )
 
 

@@ -43,6 +43,10 @@ class LibraryTarget:
         outcome.punts = self._counts("punts", PuntReason) - punts
         return outcome
 
+    def counted(self, entry: Entry) -> tuple[int, int]:
+        counter = self.switch.direct_counter(self.entity(entry).key)
+        return counter.packets, counter.octets
+
     def send(self, port: int | Submit, packet: bytes) -> Outcome:
         """Process one packet; the outcome leaves out the counters."""
         if isinstance(port, Submit):

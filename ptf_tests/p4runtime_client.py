@@ -79,6 +79,14 @@ class P4RuntimeClient:
         cells = [entity.counter_entry for response in self._stub.Read(request) for entity in response.entities]
         return {cell.index.index: cell.data.packet_count for cell in cells if cell.data.packet_count}
 
+    def direct_counter(self, entry: Entry) -> tuple[int, int]:
+        """(packets, bytes) of a table entry's own counter."""
+        wanted = p4r.DirectCounterEntry(table_entry=self._key(entry))
+        request = p4r.ReadRequest(device_id=DEVICE_ID, entities=[p4r.Entity(direct_counter_entry=wanted)])
+        (found,) = [entity for response in self._stub.Read(request) for entity in response.entities]
+        data = found.direct_counter_entry.data
+        return data.packet_count, data.byte_count
+
     def packet_out(self, submit: Submit, payload: bytes) -> None:
         """Send a packet-out."""
         values = {
@@ -97,8 +105,9 @@ class P4RuntimeClient:
         if request.updates:
             self._stub.Write(request)
 
-    def _entity(self, entry: Entry) -> p4r.Entity:
-        table, action = self.names.tables[entry.table], self.names.actions[entry.action]
+    def _key(self, entry: Entry) -> p4r.TableEntry:
+        """A table entry with its match fields only."""
+        table = self.names.tables[entry.table]
         match = []
         for field in table.match_fields:
             value = entry.match[field.name]
@@ -107,9 +116,15 @@ class P4RuntimeClient:
             else:
                 lpm = p4r.FieldMatch.LPM(value=encode(value[0]), prefix_len=value[1])
                 match.append(p4r.FieldMatch(field_id=field.id, lpm=lpm))
+        return p4r.TableEntry(table_id=table.preamble.id, match=match)
+
+    def _entity(self, entry: Entry) -> p4r.Entity:
+        action = self.names.actions[entry.action]
         params = [p4r.Action.Param(param_id=p.id, value=encode(entry.params[p.name])) for p in action.params]
         call = p4r.TableAction(action=p4r.Action(action_id=action.preamble.id, params=params))
-        return p4r.Entity(table_entry=p4r.TableEntry(table_id=table.preamble.id, match=match, action=call))
+        table_entry = self._key(entry)
+        table_entry.action.CopyFrom(call)
+        return p4r.Entity(table_entry=table_entry)
 
     def _read_stream(self) -> None:
         try:

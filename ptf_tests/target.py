@@ -27,6 +27,10 @@ class Target(Protocol):
         """Send the step's packet and collect what comes of it."""
         ...
 
+    def counted(self, entry: Entry) -> tuple[int, int]:
+        """(packets, bytes) of the entry's own counter."""
+        ...
+
 
 class Loaded:
     """The entries a target holds now; says what to change for others."""
@@ -51,6 +55,10 @@ def run_case(target: Target, case: Case) -> None:
         if outcome != expected:
             where = f"{case.name}, step {number} of {len(case.steps)}, packet {_described(step.packet)} at {step.port}"
             raise CaseFailed(f"{where}\n{difference(expected, outcome)}")
+    for entry, right in case.counted:
+        counted = target.counted(entry)
+        if counted != right:
+            raise CaseFailed(f"{case.name}: {entry} has counted (packets, bytes) {counted}, right is {right}")
 
 
 def difference(expected: Outcome, outcome: Outcome) -> str:

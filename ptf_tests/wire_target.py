@@ -51,6 +51,9 @@ class WireTarget:
     def load(self, entries: Iterable[Entry]) -> None:
         self._client.change(*self._loaded.change_to(entries))
 
+    def counted(self, entry: Entry) -> tuple[int, int]:
+        return self._client.direct_counter(entry)
+
     def run(self, step: Step) -> Outcome:
         return self.run_all([step], step.expected().count())
 
