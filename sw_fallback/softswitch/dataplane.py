@@ -17,7 +17,7 @@ __all__ = ["DataPlane"]
 
 _LOG = logging.getLogger("softswitch.ports")
 
-_BUNCH = 16
+_BUNCH = 64
 """Frames of one port in one turn of the loop: about a millisecond of work."""
 _LOOK_AFTER_S = 1.0
 """How often an interface that went away is looked for, and counters are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -107,6 +108,17 @@ def test_stops_cleanly_on_a_signal(number: signal.Signals) -> None:
         assert int(port) > 0
         switch._process.send_signal(number)
         assert switch._process.wait(PATIENCE) == 0
+    assert "Traceback" not in switch.log
+
+
+async def test_stops_cleanly_with_a_client_connected() -> None:
+    with SoftswitchProcess() as switch:
+        async with Client(switch.address) as client:
+            await client.lead(program=False)
+            assert await asyncio.to_thread(switch.stop) == 0
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await client.hear()
+            assert error.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "Traceback" not in switch.log
 
 
