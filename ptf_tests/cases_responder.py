@@ -40,7 +40,7 @@ def cases() -> Iterator[Case]:
 
 def asker() -> Host:
     """A host on the clients' network that nobody has heard of: a sample that repeats another one may be held back until
-    that is acknowledged (P4Runtime 16.4), so each is told once."""
+    that is acknowledged (P4Runtime, "DigestEntry"), so each is told once."""
     number = next(_askers)
     return Host(CLIENT.port, f"02:00:00:00:a5:{number:02x}", f"10.0.1.{number}", f"2001:db8:1::a5:{number:x}")
 

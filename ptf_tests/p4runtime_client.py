@@ -22,7 +22,7 @@ REPLY_SECONDS = 10.0
 
 
 def encode(value: int) -> bytes:
-    """The canonical byte string of a value (P4Runtime 8.4)."""
+    """The canonical byte string of a value (P4Runtime, "Bytestrings")."""
     return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
 
 

@@ -48,7 +48,7 @@ class RandomPacketsTest(BaseTest):
 
 
 def once_each(outcome: Outcome) -> Outcome:
-    """Equal digest samples count once: a target may hold one back until the first is acknowledged (P4Runtime 16.4)."""
+    """Equal digest samples count once: a target may hold one back until the first is acknowledged (P4Runtime, "DigestEntry")."""
     for digest in outcome.digests:
         outcome.digests[digest] = 1
     return outcome
