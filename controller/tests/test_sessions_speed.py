@@ -70,16 +70,18 @@ def test_twenty_thousand_sessions_a_second_on_one_core() -> None:
 
 def test_memory_is_flat() -> None:
     load = Load()
+    load.tracker.set_policy(SessionPolicy(1, VIP, time_wait=1.0))
     tracemalloc.start()
     try:
-        load.run(150_000)
+        load.run(100_000)
         gc.collect()
         early, _ = tracemalloc.get_traced_memory()
-        load.run(300_000)
+        load.run(200_000)
         gc.collect()
         late, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     held = len(load.tracker)
     print(f"\n{held:,} sessions held in {late / 1e6:.1f} MB, {late / held:.0f} bytes each; {late / early:.3f} x before")
-    assert late < 1.05 * early
+    assert held <= (1 + 1 / 16) * RATE + OPEN_AT_ONCE + BATCH
+    assert late < 1.3 * early  # the session map's own table may be the next size; 20 bytes lost per session show
