@@ -6,7 +6,8 @@ describes. Source: P4Runtime specification 1.4, section 8.5 (representation of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from finsy.proto import p4d, p4t
 
@@ -14,6 +15,10 @@ from softswitch.server.bytestrings import decode_signed, decode_unsigned, encode
 from softswitch.server.status import Code, Refusal
 
 __all__ = ["P4DataCodec"]
+
+T = TypeVar("T")
+_MAX_NESTING = 32
+"""Types within types; real ones have two or three."""
 
 _Encoder = Callable[[Iterator[int], p4d.P4Data], None]
 _Decoder = Callable[[p4d.P4Data, list[int]], None]
@@ -28,6 +33,7 @@ class P4DataCodec:
         """Width in bits of each leaf, in order."""
         self.what = what
         self._types = types
+        self._depth = 0
         self._encode, self._decode = self._compile(spec, what)
 
     def encode(self, leaves: Sequence[int], into: p4d.P4Data) -> None:
@@ -41,6 +47,14 @@ class P4DataCodec:
         return tuple(leaves)
 
     def _compile(self, spec: p4t.P4DataTypeSpec, what: str) -> tuple[_Encoder, _Decoder]:
+        self._depth += 1
+        if self._depth > _MAX_NESTING:
+            raise Refusal(Code.INVALID_ARGUMENT, f"{self.what}: its P4 type is nested too deeply, or in itself")
+        compiled = self._compile_kind(spec, what)
+        self._depth -= 1
+        return compiled
+
+    def _compile_kind(self, spec: p4t.P4DataTypeSpec, what: str) -> tuple[_Encoder, _Decoder]:
         kind = spec.WhichOneof("type_spec")
         match kind:
             case "bitstring":
@@ -55,8 +69,8 @@ class P4DataCodec:
                 named = [(f"{what}[{place}]", member) for place, member in enumerate(spec.tuple.members)]
                 return self._sequence("tuple", named)
             case "struct":
-                struct = self._types.structs[spec.struct.name]
-                return self._sequence("struct", [(f"{what}.{m.name}", m.type_spec) for m in struct.members])
+                members = _named(self._types.structs, spec.struct.name, what).members
+                return self._sequence("struct", [(f"{what}.{one.name}", one.type_spec) for one in members])
             case "header":
                 return self._header(spec.header.name, what)
         raise Refusal(Code.UNIMPLEMENTED, f"{what}: values of P4 type {kind or 'unset'} cannot be sent or taken here")
@@ -107,7 +121,7 @@ class P4DataCodec:
         return encode, decode
 
     def _new_type(self, name: str, what: str) -> tuple[_Encoder, _Decoder]:
-        spec = self._types.new_types[name]
+        spec = _named(self._types.new_types, name, what)
         if spec.WhichOneof("representation") == "original_type":
             return self._compile(spec.original_type, what)
         if spec.translated_type.WhichOneof("sdn_type") == "sdn_bitwidth":
@@ -115,7 +129,7 @@ class P4DataCodec:
         raise Refusal(Code.UNIMPLEMENTED, f"{what}: type {name} is translated to strings, which this switch cannot do")
 
     def _serializable_enum(self, name: str, what: str) -> tuple[_Encoder, _Decoder]:
-        width = self._types.serializable_enums[name].underlying_type.bitwidth
+        width = _named(self._types.serializable_enums, name, what).underlying_type.bitwidth
         self.widths.append(width)
 
         def encode(leaves: Iterator[int], into: p4d.P4Data) -> None:
@@ -147,7 +161,7 @@ class P4DataCodec:
         return encode, decode
 
     def _header(self, name: str, what: str) -> tuple[_Encoder, _Decoder]:
-        members = self._types.headers[name].members
+        members = _named(self._types.headers, name, what).members
         codecs = [self._bits(member.type_spec, f"{what}.{member.name}") for member in members]
 
         def encode(leaves: Iterator[int], into: p4d.P4Data) -> None:
@@ -166,6 +180,13 @@ class P4DataCodec:
                 decoder(p4d.P4Data(bitstring=value), leaves)
 
         return encode, decode
+
+
+def _named(types: Mapping[str, T], name: str, what: str) -> T:
+    """A type of the P4Info; asking the map itself would make a missing one."""
+    if name not in types:
+        raise Refusal(Code.INVALID_ARGUMENT, f"{what}: the P4Info does not define its type {name!r}")
+    return types[name]
 
 
 def _expect(data: p4d.P4Data, kind: str, what: str) -> None:
