@@ -1,0 +1,202 @@
+"""New sessions per second, from the data plane's digest to the entry it installed: SYNs come in at a real switch's veth
+port, the controller's own runner takes the digests, tracks the sessions and writes the entries. BMv2 beside the
+softswitch where it is. The SYNs are paced by what is installed and sent by the controller's process; the switch is
+another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from finsy.proto import p4r
+from ptf_tests.run import GRPC_ADDRESS, ROOT, inside_namespace, make_ports, missing, running_target, test_end
+
+from bench.harness import AtLeast, Reference, Row, publish
+from depot.address import Endpoint, parse_address, parse_mac
+from depot.config import Config, parse
+from depot.daemon.switch_runner import SwitchRunner
+from depot.p4runtime.codec import Codec, parse_p4info
+from depot.p4runtime.switch_shell import Pipeline
+from depot.program import find_compiled_program
+from depot.switching.frames import ETHER_TYPE_ARP, ethernet, ip_frame, ip_packet, transport_checksum
+from depot.switching.switch_core import SwitchCore
+
+COMMAND = "make bench NAME=new_sessions"
+SESSIONS = 40_000
+MOST_WAITING = 800
+"""Sessions under way at once: SYNs sent whose entry is not installed."""
+BURST = 50
+"""SYNs sent at once: BMv2 loses most of longer bursts."""
+STALL = 0.5
+"""Seconds without a new entry after which what is under way counts as lost."""
+PATIENCE = 20.0
+CONFIG = """
+[[switch]]
+name = "edge"
+address = "{address}"
+[[switch.port]]
+number = 1
+mac = "02:00:00:00:01:01"
+addresses = ["10.1.0.1/16"]
+[[switch.port]]
+number = 2
+mac = "02:00:00:00:02:01"
+addresses = ["10.2.0.1/16"]
+[[vip]]
+name = "web"
+address = "10.1.255.1"
+port = 80
+handshake_timeout = "300s"
+{members}
+"""
+MEMBERS = "".join(f'[[vip.member]]\nname = "m{n}"\naddress = "10.2.0.{n}"\n' for n in range(10, 14))
+VIP = Endpoint(parse_address("10.1.255.1"), 80)
+PORT_1, PORT_2 = parse_mac("02:00:00:00:01:01"), parse_mac("02:00:00:00:02:01")
+OURS = parse_address("10.2.0.1")
+
+
+def configuration(address: str) -> Config:
+    """One VIP with four members."""
+    return parse(CONFIG.format(address=address, members=MEMBERS))
+
+
+def syn(number: int) -> bytes:
+    """The first packet of a client's session: 40 clients, a thousand ports each."""
+    client = Endpoint(parse_address("10.1.1.0") + number % 40, 1024 + number // 40)
+    start = struct.pack("!HHIIBBH", client.port, VIP.port, number, 0, 5 << 4, 2, 65535)
+    total = transport_checksum(client.address, VIP.address, 6, start + bytes(4))
+    packet = ip_packet(client.address, VIP.address, 6, start + struct.pack("!HH", total, 0))
+    return ip_frame(PORT_1, parse_mac("02:00:00:00:00:01"), packet)
+
+
+def arp_reply(address: int) -> bytes:
+    """A member tells its MAC."""
+    mac = parse_mac("02:00:00:00:03:00") + address % 256
+    sender = mac.to_bytes(6, "big") + (address & 0xFFFFFFFF).to_bytes(4, "big")
+    target = PORT_2.to_bytes(6, "big") + (OURS & 0xFFFFFFFF).to_bytes(4, "big")
+    return ethernet(PORT_2, mac, ETHER_TYPE_ARP, struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2) + sender + target)
+
+
+def test_port(port: int) -> socket.socket:
+    """The test's end of a port."""
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    made.bind((test_end(port), 0))
+    return made
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 what is waited for happens in other processes
+            await asyncio.sleep(0.001)
+
+
+async def session_rate(address: str) -> float:
+    """Sessions per second at the switch with this address, whose ports are there."""
+    config = configuration(address)
+    runner = SwitchRunner(config.switches[0], config.vips, Pipeline(find_compiled_program()), lambda *_: None)
+    members = config.vips[0].members
+    runner.core.set_schedules({"web": [member.name for member in members]}, asyncio.get_running_loop().time())
+    task = asyncio.create_task(runner.run())
+    await until(lambda: runner.in_sync)
+    with test_port(1) as clients, test_port(2) as servers:
+        for member in members:
+            servers.send(arp_reply(member.address))
+        await until(lambda: runner.core.neighbours.count() == len(members) and runner.in_sync)
+        rate = await paced_rate(runner, clients, [syn(number) for number in range(SESSIONS)])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return rate
+
+
+async def paced_rate(runner: SwitchRunner, clients: socket.socket, packets: list[bytes]) -> float:
+    """Send every SYN, no faster than entries are installed; installed sessions per second.
+
+    What a switch loses is not waited for; exits if that is more than a part in fifty.
+    """
+    before, sent, lost, installed = runner.shell.updates_written, 0, 0, 0
+    begun = progress = time.perf_counter()
+    while sent < len(packets) or installed + lost < sent:
+        now = time.perf_counter()
+        if runner.shell.updates_written - before > installed:
+            installed, progress = runner.shell.updates_written - before, now
+        elif now - progress > STALL:
+            lost, progress = sent - installed, now
+        room = max(0, min(MOST_WAITING - (sent - installed - lost), BURST, len(packets) - sent))
+        for packet in packets[sent : sent + room]:
+            clients.send(packet)
+        sent += room
+        await asyncio.sleep(0 if room > 0 else 0.001)
+    if min(installed, len(runner.core.tracker)) < len(packets) * 0.98:
+        raise SystemExit(f"{len(packets)} SYNs: {installed} entries, {len(runner.core.tracker)} sessions")
+    return installed / (progress - begun)
+
+
+def rate_over_veth(target: str) -> float:
+    """`session_rate` of a target started here. Run inside the namespace."""
+    make_ports()
+    program = find_compiled_program()
+    with tempfile.TemporaryDirectory(prefix="depot-bench-") as scratch, running_target(target, program, Path(scratch)):
+        return asyncio.run(session_rate(GRPC_ADDRESS))
+
+
+def rate_in_namespace(target: str) -> float | None:
+    """`rate_over_veth` in a namespace of its own; None, with the reason printed, where it cannot run here."""
+    reason = missing(target)
+    if reason is not None:
+        print(f"{target} not measured: {reason}")
+        return None
+    command = inside_namespace("bench.new_sessions", "--wire", target)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if finished.returncode != 0:
+        raise SystemExit(f"{target}: {finished.stdout}{finished.stderr}")
+    rate: float = json.loads(finished.stdout.splitlines()[-1])
+    return rate
+
+
+def controller_alone() -> float:
+    """Sessions per second that the controller's core and codec do, without a switch."""
+    codec = Codec(parse_p4info(find_compiled_program().p4info.read_text()))
+    config = configuration("127.0.0.1:1")
+    core = SwitchCore(config.switches[0], config.vips)
+    core.set_schedules({"web": [member.name for member in config.vips[0].members]}, 0.0)
+    core.connected([], 0.0)
+    core.take_output(0.0)
+    samples = [(VIP.address - 1 - number, VIP.address, 1024, 80, 6, 0, 2, 0, number % 4) for number in range(SESSIONS)]
+    begun = time.perf_counter()
+    for first in range(0, SESSIONS, 32):
+        core.digest("new_flow_t", samples[first : first + 32], first / 1e6)
+        request = p4r.WriteRequest()
+        codec.encode_updates(core.take_output(first / 1e6).connections, request)
+        request.SerializeToString()
+    return SESSIONS / (time.perf_counter() - begun)
+
+
+def main() -> None:
+    """Measure and publish; with `--wire`, measure one target in this namespace and print its rate."""
+    parser = argparse.ArgumentParser(description="New sessions per second through the controller")
+    parser.add_argument("--wire", metavar="TARGET")
+    given = parser.parse_args()
+    if given.wire:
+        print(json.dumps(rate_over_veth(given.wire)))
+        return
+    bmv2, ours = rate_in_namespace("bmv2"), rate_in_namespace("softswitch")
+    reference = None if bmv2 is None else Reference("BMv2", bmv2)
+    rows = [Row("controller's core and codec alone", controller_alone(), "sessions/s", COMMAND)]
+    if ours is not None:
+        what = "softswitch, digest to installed entry"
+        rows.insert(0, Row(what, ours, "sessions/s", COMMAND, reference, AtLeast(5_000)))
+    publish(__file__, "New sessions per second through the controller", rows)
+
+
+if __name__ == "__main__":
+    main()
