@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 from finsy.proto import p4r, p4r_grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
 from softswitch.entities import (
     CloneSession,
     MulticastGroup,

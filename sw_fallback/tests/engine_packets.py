@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from random import Random
 
+from sw_fallback.tests.engine_programs import CompiledProgram
+
 from softswitch.entities import (
     CloneSession,
     Exact,
@@ -25,8 +27,6 @@ from softswitch.entities import (
     Ternary,
 )
 from softswitch.switch import Entity
-
-from sw_fallback.tests.engine_programs import CompiledProgram
 
 Packet = tuple[int, bytes]
 """Port and bytes."""

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from softswitch.errors import NOWHERE, MalformedPipeline, SourceLocation
 
-__all__ = ["Cursor"]
+__all__ = ["MAX_WIDTH", "Cursor"]
+
+MAX_WIDTH = 65536
+"""The widest field, constant or lookahead in bits: more than a jumbo frame's header could have."""
 
 
 class Cursor:
@@ -51,6 +54,13 @@ class Cursor:
         first, second = self.exactly(2)
         return first, second
 
+    def at_least(self, count: int) -> list[Cursor]:
+        """The elements of this list, which has `count` or more."""
+        elements = list(self.elements())
+        if len(elements) < count:
+            raise self.wrong(f"has {len(elements)} elements, not {count} or more")
+        return elements
+
     def exactly(self, count: int) -> list[Cursor]:
         """The elements of this list, which has `count`."""
         elements = list(self.elements())
@@ -94,6 +104,13 @@ class Cursor:
         if not isinstance(found.value, bool):
             raise found.wrong("is not true or false")
         return found.value
+
+    def width(self) -> int:
+        """A number of bits that something may have."""
+        number = self.count()
+        if number > MAX_WIDTH:
+            raise self.wrong(f"is more than {MAX_WIDTH} bits")
+        return number
 
     def hexadecimal(self) -> int:
         """A number in a hexadecimal string, perhaps with a minus sign."""

@@ -30,7 +30,7 @@ _HIT, _MISS = "__HIT__", "__MISS__"
 def read_action(at: Cursor, scope: Scope) -> Action:
     """An action with its body."""
     location = at.location()
-    parameters = tuple(Parameter(item["name"].text(), item["bitwidth"].count()) for item in at.items("runtime_data"))
+    parameters = tuple(Parameter(item["name"].text(), item["bitwidth"].width()) for item in at.items("runtime_data"))
     scope.parameters, scope.place = parameters, location
     body = read_statements(list(at.items("primitives")), scope)
     scope.parameters = ()
@@ -87,6 +87,9 @@ def _table(at: Cursor, scope: Scope, actions: dict[int, Action], profiles: set[s
     for action_id in ids:
         if action_id not in actions:
             raise at.wrong(f"there is no action {action_id}")
+    default = _default(at, actions)
+    if default is not None and default.action_id not in ids:
+        raise at["default_entry"].wrong(f"action {default.action_id} is not among the table's actions")
     profile = at.optional_text("action_profile")
     if at["type"].text() != "simple" and profile not in profiles:
         raise at.wrong(f"there is no action profile {profile!r}")
@@ -101,7 +104,7 @@ def _table(at: Cursor, scope: Scope, actions: dict[int, Action], profiles: set[s
         key=key,
         actions=ids,
         size=size.count() if size else len(entries),
-        default=_default(at, actions),
+        default=default,
         entries=entries,
         next_by_action=by_action,
         next_by_hit=by_hit,

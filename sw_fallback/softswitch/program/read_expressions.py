@@ -55,7 +55,7 @@ def read_expression(at: Cursor, scope: Scope) -> Expression:
             return HeaderRef(scope.header(value).name)
         case "lookahead":
             offset_at, width_at = value.pair()
-            return Lookahead(offset_at.count(), width_at.count())
+            return Lookahead(offset_at.width(), width_at.width())
         case "stack_field":
             stack, field, width = scope.stack_field(value)
             return StackLastField(stack.name, field, width)

@@ -64,7 +64,7 @@ def _operation(at: Cursor, scope: Scope) -> ParserOp:
     location = at.location() if at.get("source_info") else scope.place
     match op:
         case "extract" | "extract_VL":
-            return _extract(list(parameters.elements()), op == "extract_VL", scope)
+            return _extract(parameters.at_least(1), op == "extract_VL", scope)
         case "set":
             target, value = parameters.pair()
             found = read_target(target, scope)
@@ -97,7 +97,7 @@ def _extract(parameters: list[Cursor], varbit: bool, scope: Scope) -> ParserOp:
         return ExtractStack(scope.stack(what["value"]).name, scope.place)
     if kind != "regular":
         raise scope.refuse("header union stack")
-    header = scope.header(what["value"])
+    header = scope.wire_header(what["value"])
     if not varbit:
         if header.type.has_varbit:
             raise what.wrong(f"header {header.name!r} has a varbit field and no length is given")

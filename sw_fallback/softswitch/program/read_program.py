@@ -31,6 +31,8 @@ __all__ = ["DeviceConfig", "read_program"]
 DeviceConfig = str | PathLike[str] | bytes | Mapping[str, object]
 """A path, the JSON text, its bytes, or the decoded object."""
 
+_REQUIRED = ("ingress_port", "packet_length", "instance_type", "egress_spec", "egress_port")
+"""Fields that simple_switch cannot do without (simple_switch.cpp)."""
 _MAJOR = 2
 """The major version of the BMv2 JSON format this reads (docs/JSON_format.md of behavioral-model)."""
 
@@ -41,6 +43,7 @@ def read_program(config: DeviceConfig) -> Program:
     _check_version(root)
     scope = Scope()
     _read_headers(root, scope)
+    _check_standard_metadata(root, scope)
     _read_stacks(root, scope)
     _read_names(root, scope)
     actions = _read_actions(root, scope)
@@ -51,6 +54,11 @@ def read_program(config: DeviceConfig) -> Program:
     for name in ("ingress", "egress"):
         if name not in pipelines:
             raise root.wrong(f"there is no pipeline {name!r}: compile for v1model")
+    meters = {m.name: m for m in (_meter(item, scope) for item in root.items("meter_arrays"))}
+    for pipeline in pipelines.values():
+        for table in pipeline.tables.values():
+            if table.direct_meter is not None and table.direct_meter not in meters:
+                raise root.wrong(f"table {table.name!r} has the direct meter {table.direct_meter!r}, which is missing")
     return Program(
         name=root.optional_text("program") or "",
         headers=scope.headers,
@@ -66,7 +74,7 @@ def read_program(config: DeviceConfig) -> Program:
         profiles=profiles,
         registers={r.name: r for r in map(_register, root.items("register_arrays"))},
         counters={c.name: c for c in map(_counter, root.items("counter_arrays"))},
-        meters={m.name: m for m in (_meter(item, scope) for item in root.items("meter_arrays"))},
+        meters=meters,
         calculations={c.name: c for c in (_calculation(item, scope) for item in root.items("calculations"))},
         checksums=tuple(_checksum(item, scope) for item in root.items("checksums")),
         digests={d.id: d for d in (_digest(item, scope) for item in root.items("learn_lists"))},
@@ -119,17 +127,31 @@ def _read_headers(root: Cursor, scope: Scope) -> None:
         header_type = scope.types.get(type_at.text())
         if header_type is None:
             raise type_at.wrong(f"there is no header type {type_at.text()!r}")
+        if header_type.has_varbit and item.flag("metadata"):
+            raise scope.refuse(f"varbit field in metadata '{name}'")
         scope.headers[name] = Header(name, header_type, item.flag("metadata"))
 
 
+def _check_standard_metadata(root: Cursor, scope: Scope) -> None:
+    header = scope.headers.get("standard_metadata")
+    if header is None or not header.metadata:
+        raise root.wrong("there is no metadata 'standard_metadata': compile for v1model")
+    for name in _REQUIRED:
+        field = header.type.field(name)
+        if field is None or not field.width:
+            raise root.wrong(f"there is no field 'standard_metadata.{name}': compile for v1model")
+
+
 def _field(at: Cursor) -> Field:
-    name, width, *rest = list(at.elements())
+    name, width, *rest = at.at_least(2)
     signed = bool(rest and rest[0].value is True)
     if len(rest) > 1 and rest[1].value is True:
         raise at.wrong("saturating fields are not part of P4_16")
     if width.value == "*":
         return Field(name.text(), 0, signed, varbit=True)
-    return Field(name.text(), width.count(), signed)
+    if width.width() < 1 + signed:
+        raise width.wrong("is too narrow for a field")
+    return Field(name.text(), width.width(), signed)
 
 
 def _read_stacks(root: Cursor, scope: Scope) -> None:
@@ -138,7 +160,10 @@ def _read_stacks(root: Cursor, scope: Scope) -> None:
         name, header_type = item["name"].text(), scope.types.get(item["header_type"].text())
         if header_type is None:
             raise item.wrong("its header type does not exist")
-        scope.stacks[name] = HeaderStack(name, header_type, _members(item, "header_ids", by_id))
+        members = _members(item, "header_ids", by_id)
+        if not members or any(scope.headers[member].type != header_type for member in members):
+            raise item.wrong("its members are not headers of its type")
+        scope.stacks[name] = HeaderStack(name, header_type, members)
     unions = {item["id"].number(): item["name"].text() for item in root.items("header_unions")}
     for item in root.items("header_unions"):
         name = item["name"].text()
@@ -181,11 +206,11 @@ def _read_deparser(at: Cursor, scope: Scope) -> tuple[str, ...]:
     scope.place = at.location()
     if primitives := list(at.items("primitives")):
         raise scope.refuse(f"primitive '{primitives[0]['op'].text()}' in the deparser")
-    return tuple(scope.header(item).name for item in at.items("order"))
+    return tuple(scope.wire_header(item).name for item in at.items("order"))
 
 
 def _register(at: Cursor) -> RegisterArray:
-    return RegisterArray(at["name"].text(), at["size"].count(), at["bitwidth"].count(), at.location())
+    return RegisterArray(at["name"].text(), at["size"].count(), at["bitwidth"].width(), at.location())
 
 
 def _counter(at: Cursor) -> CounterArray:
@@ -218,7 +243,7 @@ def _calculation(at: Cursor, scope: Scope) -> Calculation:
         if kind == "field":
             inputs.append(scope.field(item["value"]))
         elif kind == "hexstr":
-            inputs.append(SizedConstant(item["value"].hexadecimal(), item["bitwidth"].count()))
+            inputs.append(SizedConstant(item["value"].hexadecimal(), item["bitwidth"].width()))
         elif kind == "payload":
             inputs.append(Payload())
         elif kind == "header":

@@ -42,6 +42,13 @@ class Scope:
             raise at.wrong(f"there is no header {name!r}")
         return self.headers[name]
 
+    def wire_header(self, at: Cursor) -> Header:
+        """The header instance that a name refers to, which is no metadata."""
+        header = self.header(at)
+        if header.metadata:
+            raise at.wrong(f"{header.name!r} is metadata, which is never in a packet")
+        return header
+
     def stack(self, at: Cursor) -> HeaderStack:
         """The header stack that a name refers to."""
         name = at.text()

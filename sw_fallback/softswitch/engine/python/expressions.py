@@ -8,6 +8,7 @@ from softswitch.engine.python.names import Names
 from softswitch.engine.python.terms import FAR, Condition, Term, bits, constant, number
 from softswitch.errors import MalformedPipeline
 from softswitch.program import Program
+from softswitch.program.cursor import MAX_WIDTH
 from softswitch.program.expressions import (
     BINARY_BOOLEAN,
     VALID_FIELD,
@@ -34,8 +35,8 @@ from softswitch.program.expressions import (
 
 __all__ = ["Expressions"]
 
-_SHIFT_LIMIT = 2048
-"""No field is as wide: a longer shift to the left leaves nothing of the value."""
+_SHIFT_LIMIT = 1 << 17
+"""No field is as wide: a longer shift leaves nothing of the value."""
 
 
 class Expressions:
@@ -243,12 +244,13 @@ def _shift_left(left: Term, right: Term) -> Term:
 
 
 def _shift_right(left: Term, right: Term) -> Term:
-    text = f"{left.wrapped()} >> {right.wrapped()}"
-    if right.low < 0:
-        text = f"{left.wrapped()} >> max({right.text}, 0)"
-    if right.constant is not None and right.constant >= 0:
-        return _bounded(text, left, right, left.low >> right.constant, left.high >> right.constant)
-    return _bounded(text, left, right, min(left.low, 0), max(left.high, 0))
+    if right.constant is not None:
+        count = min(max(right.constant, 0), _SHIFT_LIMIT)
+        return _bounded(f"{left.wrapped()} >> {count}", left, right, left.low >> count, left.high >> count)
+    count_text = right.wrapped()
+    if right.low < 0 or right.high > _SHIFT_LIMIT:
+        count_text = f"min(max({right.text}, 0), {_SHIFT_LIMIT})"
+    return _bounded(f"{left.wrapped()} >> {count_text}", left, right, min(left.low, 0), max(left.high, 0))
 
 
 def _and(left: Term, right: Term) -> Term:
@@ -277,8 +279,8 @@ def _either(symbol: str) -> Callable[[Term, Term], Term]:
 
 
 def _width(term: Term) -> int:
-    if term.constant is None or term.constant <= 0:
-        raise MalformedPipeline("a cast to a width that is no constant")
+    if term.constant is None or not 0 < term.constant <= MAX_WIDTH:
+        raise MalformedPipeline(f"a cast to a width that is no constant from 1 to {MAX_WIDTH}")
     return term.constant
 
 
