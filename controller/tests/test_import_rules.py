@@ -28,12 +28,22 @@ SHELLS = {
     "softswitch.cli",
     "softswitch.cli_*",
     "softswitch.__main__",
-    "softswitch.server",
+    "softswitch.daemon",
+    "softswitch.dataplane",
     "softswitch.ports",
+    "softswitch.server.listener",
+    "softswitch.server.service",
+    "softswitch.server.stream",
 }
 
 # Cores that translate between our objects and P4Runtime's messages: the bindings are their vocabulary.
-CODECS = {"depot.p4runtime.codec"}
+CODECS = {"depot.p4runtime.codec"} | {
+    f"softswitch.server.{name}"
+    for name in (
+        "action_codec", "batch", "batch_status", "device", "match_codec", "p4data", "packet_io", "pipeline", "read",
+        "replication_codec", "schema", "selector_codec", "table_codec", "write",
+    )
+}  # fmt: skip
 
 # Import names no core may use; a name here means its submodules too.
 IMPURE = {
