@@ -137,7 +137,8 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             while (message := await stream.next()) is not None:
                 yield message
             if stream.refusal is not None:
-                _LOG.warning("client %s: stream closed: %s", stream.peer, stream.refusal)
+                level = logging.INFO if stream.refusal.code == Code.UNAVAILABLE else logging.WARNING
+                _LOG.log(level, "client %s: stream closed: %s", stream.peer, stream.refusal)
                 await _abort(context, stream.refusal)
         finally:
             listener.cancel()
