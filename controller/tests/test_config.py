@@ -214,6 +214,20 @@ MISTAKES: dict[str, tuple[list[tuple[str, str]], tuple[str, int], str, str]] = {
     "table for a value": ([("port = 80\n", "port = {}\n")], ("port = {}", 1), "vip[0].port", "not a table"),
     "value for a table": ([("[depot]", "depot = 5\n[x]")], ("depot = 5", 1), "depot", "written [depot]"),
     "cert without key": ([(', key = "depot.key"', "")], ("tls", 1), "switch[0].tls", "belong together"),
+    "value for tables": (
+        [("[[vip]]\nname = \"dns\"", "[[vip]]\nhealth = 5\nname = \"dns\"")], ("health = 5", 1), "vip[1].health",
+        "written [vip.health]",
+    ),
+    "text for true": ([("[vip.health]", "[vip.health]\n  passive = \"no\"")], ("passive", 1), "vip[0].health.passive",
+        "true or false",
+    ),
+    "coefficient out of range": ([("cpu_load = 2", "cpu_load = -2")], ("cpu", 1), "vip[1].cost.cpu_load", "0 to 1000"),
+    "text for a coefficient": ([("cpu_load = 2", 'cpu_load = "2"')], ("cpu", 1), "vip[1].cost.cpu_load", "a number"),
+    "text for a list": (
+        [('["203.0.113.1/24"]', '"203.0.113.1/24"')], ('"203', 1), "switch[0].port[1].addresses", "must be a list",
+    ),
+    "port of a host out of range": ([("127.0.0.1:9559", "127.0.0.1:0")], (":0", 1), "switch[0].address", "1 and 65535"),
+    "blank in a path": ([("/healthz", "/health z")], ("health z", 1), "vip[0].health.path", "without spaces"),
     "VIP in use": (
         [("2001:db8::53", "192.0.2.10"), ("port = 53", "port = 80"), ('"udp"', '"tcp"')],
         ('address = "192.0.2.10"', 2), "vip[1].address", "TCP 192.0.2.10:80 is taken already by vip[0].address (line",
@@ -510,3 +524,8 @@ def test_any_value_anywhere_gives_problems_with_lines_inside_the_file(data: st.D
     lines[number] = lines[number].partition(" = ")[0] + " = " + data.draw(values)
     found = outcome("\n".join(lines))
     assert isinstance(found, Config) or all(1 <= problem.line <= len(lines) for problem in found)
+
+
+def test_values_where_tables_belong_are_told() -> None:
+    text = "vip = [1]\n" + GOOD[: GOOD.index("[[vip]]")]
+    assert problems(text) == [(1, "vip", "must be tables, each written [[vip]]")]

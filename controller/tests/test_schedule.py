@@ -191,6 +191,11 @@ class TestMaglev:
         shares = Counter(maglev_schedule(dict.fromkeys(group, 3)))
         assert max(shares.values()) - min(shares.values()) <= 1
 
+    def test_nobody_and_too_many(self) -> None:
+        assert maglev_schedule({}) == ()
+        with pytest.raises(ValueError, match="do not fit"):
+            maglev_schedule({str(number): 1 for number in range(MAGLEV_SLOTS + 1)})
+
     def test_shares_follow_weights(self) -> None:
         shares = Counter(maglev_schedule({"a": 1, "b": 2, "c": 5}))
         assert shares["a"] == pytest.approx(MAGLEV_SLOTS / 8, abs=2)

@@ -548,6 +548,12 @@ class TestReconciliation:
         desk.says(WEB, FIN, ALICE)
         assert desk.state(present[0].key) is SessionState.TIME_WAIT
 
+    def test_single_entries_can_be_adopted(self, desk: Desk) -> None:
+        assert desk.tracker.adopt(self.entry(ALICE, 11), desk.now)
+        assert not desk.tracker.adopt(self.entry(ALICE, 11, parse_endpoint("192.0.2.99:80")), desk.now)
+        assert desk.tracker.take_commands() == []
+        assert desk.tracker.vip_member_sessions(WEB_ID, 11) == 1
+
     def test_scrapped_sessions_are_adopted_as_such(self, desk: Desk) -> None:
         key = desk.key(ALICE)
         desk.tracker.reconcile([InstallEntry(key, Verdict.DENY, 0, False, False, 900.0)], desk.now)

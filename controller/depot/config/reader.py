@@ -35,6 +35,10 @@ class TableReader:
         """Say whether a key was read and its value would not do, so that nothing should be concluded from it."""
         return key in self._wrong
 
+    def has_wrong(self) -> bool:
+        """Say whether any value read so far would not do."""
+        return bool(self._wrong)
+
     def optional(self, key: str, convert: Callable[[object], T], default: T) -> T:
         """Return the converted value; the default if the key is missing, or wrong, which is noted."""
         return self._convert(key, convert, default)[0]

@@ -339,4 +339,4 @@ def _read_cost(reader: TableReader | None) -> CostConfig:
         report_interval=reader.optional("report_interval", duration(0.1, 3600), default.report_interval),
     )
     reader.finish()
-    return cost
+    return default if reader.has_wrong() else cost
