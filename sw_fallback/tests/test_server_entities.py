@@ -135,6 +135,15 @@ def test_groups_point_at_members_and_entries_at_both(pipeline: Pipeline) -> None
     assert code_of(pipeline, MODIFY, bigger) == Code.INVALID_ARGUMENT
 
 
+def test_one_shots_and_members_are_not_mixed(pipeline: Pipeline) -> None:
+    one_shot, member = table(ROUND_TRIPS["one shot"]), entity(OTHER_ROUND_TRIPS["member"])
+    pipeline.writer.apply(INSERT, one_shot)
+    assert code_of(pipeline, INSERT, member) == Code.INVALID_ARGUMENT
+    pipeline.writer.apply(DELETE, one_shot)
+    pipeline.writer.apply(INSERT, member)
+    assert code_of(pipeline, INSERT, one_shot) == Code.INVALID_ARGUMENT
+
+
 def test_byte_strings_are_read_back_canonical(pipeline: Pipeline) -> None:
     long = mac_entry(1)
     long.table_entry.match[0].exact.value = bytes(9) + b"\x01"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from finsy.proto import p4r
 
-from softswitch.entities import Counter, MeterConfig, TableEntry, TableKey
+from softswitch.entities import ActionSet, Counter, MeterConfig, TableAction, TableEntry, TableKey
 from softswitch.server import selector_codec
 from softswitch.server.digests import DigestConfig, DigestLists
 from softswitch.server.read import indexes
@@ -80,6 +80,7 @@ class Writer:
         meter = _decode_meter(message.meter_config, table.what) if message.HasField("meter_config") else None
         if kind == _INSERT:
             action = table.decode_action(message.action)
+            self._check_style(table, action)
             self._switch.insert(TableEntry(key, action, message.idle_timeout_ns, message.metadata))
         else:
             self._modify_entry(table, key, message)
@@ -96,7 +97,15 @@ class Writer:
                 raise Refusal(Code.PERMISSION_DENIED, f"{table.what}: its entries are constant; leave the action out")
             return
         action = table.decode_action(message.action) if has_action else old.action
+        self._check_style(table, action)
         self._switch.modify(TableEntry(key, action, message.idle_timeout_ns, message.metadata))
+
+    def _check_style(self, table: TableCodec, action: TableAction) -> None:
+        """A selector is programmed by one-shot action sets or by members and groups (section 9.2.3)."""
+        if table.profile is None or not isinstance(action, ActionSet):
+            return
+        if next(iter(self._switch.selector_members(table.profile.preamble.id)), None) is not None:
+            raise table.invalid("its selector has members: point at them, action sets cannot be mixed with members")
 
     def _default_entry(self, kind: int, table: TableCodec, message: p4r.TableEntry) -> None:
         table.check_default_key(message)
@@ -125,11 +134,18 @@ class Writer:
 
     def _member(self, kind: int, entity: p4r.Entity) -> None:
         message = entity.action_profile_member
-        self._schema.profile(message.action_profile_id)
+        profile = self._schema.profile(message.action_profile_id)
         if kind == _DELETE:
             self._switch.delete(MemberKey(message.action_profile_id, message.member_id))
-        else:
-            self._put(kind, selector_codec.decode_member(self._schema, message))
+            return
+        for table_id in profile.table_ids:
+            first = next(iter(self._switch.entries(table_id)), None)
+            if first is not None and isinstance(first.action, ActionSet):
+                text = (
+                    f"action profile {profile.preamble.name}: its tables hold action sets, members cannot be mixed in"
+                )
+                raise Refusal(Code.INVALID_ARGUMENT, text)
+        self._put(kind, selector_codec.decode_member(self._schema, message))
 
     def _group(self, kind: int, entity: p4r.Entity) -> None:
         message = entity.action_profile_group
