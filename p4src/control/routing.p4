@@ -26,6 +26,8 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
         meta.drop_reason = meta.is_fragment ? DROP_FRAGMENT : DROP_NOT_SERVED;
     }
 
+    // For a prefix too: the IPv6 default route ::/0 would else take in IPv4, which is mapped into IPv6.
+    @id(NO_ROUTE_ACTION_ID)
     action no_route() {
         meta.verdict = DROP;
         meta.drop_reason = DROP_NO_ROUTE;
@@ -40,7 +42,7 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
             route_via;
             route_connected;
             route_local;
-            @defaultonly no_route;
+            no_route;
         }
         const default_action = no_route;
         size = ROUTE_TABLE_SIZE;

@@ -22,6 +22,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
     direct_counter(CounterType.packets_and_bytes) vip_counter;
 
     bool is_vip = false;
+    bool by_hash = false;
 
     action refuse(drop_reason_t reason) {
         meta.verdict = DROP;
@@ -35,6 +36,15 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
         meta.schedule_size = schedule_size;
     }
 
+    // A new session takes the slot that its endpoints hash to, so every depot with this schedule agrees on it.
+    @id(SERVE_VIP_BY_HASH_ACTION_ID)
+    action serve_vip_by_hash(vip_id_t vip_id, bit<16> schedule_size) {
+        is_vip = true;
+        by_hash = true;
+        meta.vip_id = vip_id;
+        meta.schedule_size = schedule_size;
+    }
+
     @id(VIP_TABLE_ID)
     table vip_table {
         key = {
@@ -44,6 +54,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
         }
         actions = {
             serve_vip;
+            serve_vip_by_hash;
             @defaultonly NoAction;
         }
         const default_action = NoAction;
@@ -74,6 +85,11 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
         }
         const default_action = no_member;
         size = SCHEDULE_TABLE_SIZE;
+    }
+
+    action take_hashed_slot() {
+        hash(meta.schedule_slot, HashAlgorithm.crc32, 16w0,
+             { meta.addr_hi, meta.port_lo, meta.port_hi, meta.addr_lo, meta.protocol }, meta.schedule_size);
     }
 
     action take_next_slot() {
@@ -119,7 +135,11 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
                 meta.session_known = true;
                 meta.announced = now - slot[31:0] > FLOW_CACHE_REANNOUNCE;
             } else if (!meta.is_icmp_error && (meta.protocol == PROTOCOL_UDP || is_syn)) {
-                take_next_slot();
+                if (by_hash && meta.schedule_size != 0) {
+                    take_hashed_slot();
+                } else {
+                    take_next_slot();
+                }
                 if (schedule_table.apply().hit) {
                     meta.session_known = true;
                     meta.announced = true;
