@@ -115,10 +115,10 @@ class Session:
     """Ended well."""
 
     @property
-    def local(self) -> str:
-        """The client's address and port."""
+    def name(self) -> str:
+        """The client's address and port, and the address it speaks with; one port may serve two of these."""
         host, port = self.writer.get_extra_info("sockname")[:2]
-        return f"{host} {port}"
+        return f"{host} {port} {self.writer.get_extra_info('peername')[0]}"
 
     async def exchange(self, last: bool = False) -> None:
         """Send a record and check its answer. Raises OSError, EOFError, ValueError, TimeoutError."""
@@ -224,7 +224,7 @@ class Driver:
             "lost": [session.lost for session in self.sessions if session.lost is not None],
             "members": Counter(session.member for session in alive),
             "records": sum(session.records for session in self.sessions),
-            "sessions": {session.local: session.member for session in alive if not session.ended},
+            "sessions": {session.name: session.member for session in alive if not session.ended},
         }
 
     async def progress(self, records: int, seconds: float) -> dict[str, object]:

@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,9 @@ import pytest
 
 from depot.demo.box import Box, Target
 from depot.demo.configuration import SWITCH_ADDRESS, Service
-from depot.demo.kernel import counter, listens
+from depot.demo.kernel import listens
 from depot.demo.lab import Lab, Process, missing_programs, wait_until
-from depot.demo.network import CLIENTS, DEPOT, MEMBERS, Host, build_network, give_vip
+from depot.demo.network import CLIENTS, DEPOT, HEALTH_SOURCE, MEMBERS, Host, build_network, give_vip
 
 HERE = Path(__file__).parent
 TRAFFIC = str(HERE / "session_traffic.py")
@@ -92,10 +93,11 @@ class SystemLab:
     lab: Lab
     box: Box
     relay: Conversation
+    watch: Process
     servers: dict[str, Process] = field(default_factory=dict)
     drivers: dict[str, Conversation] = field(default_factory=dict)
     held: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By client: the sessions that are held, local endpoint to member."""
+    """By client: the sessions that are held, address, port and VIP to member."""
 
     @classmethod
     def build(cls, lab: Lab, target: Target = Target.SOFTSWITCH) -> SystemLab:
@@ -103,7 +105,9 @@ class SystemLab:
         build_network(lab, ALL_MEMBERS)
         argv = [sys.executable, str(HERE / "relay.py"), str(RELAY_PORT), SWITCH_ADDRESS.rpartition(":")[2]]
         relay = Conversation(lab.start(DEPOT, "relay", *argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-        system = cls(lab, Box(lab, target, f"127.0.0.1:{RELAY_PORT}"), relay)
+        watch = lab.start("lan", "resets", sys.executable, str(HERE / "reset_watch.py"))
+        wait_until(lambda: "watching" in watch.log.read_text(), 5.0, "resets are watched")
+        system = cls(lab, Box(lab, target, f"127.0.0.1:{RELAY_PORT}"), relay, watch)
         for member in ALL_MEMBERS:
             for vip in DSR.values():
                 give_vip(lab, member, vip)
@@ -128,13 +132,15 @@ class SystemLab:
 
     # What the depot says
 
-    def states(self, member: str) -> set[str]:
-        """What the depot says of a member in any VIP."""
-        return {row["state"] for row in self.box.ask("members") if row["name"] == member}
-
     def wait_state(self, member: str, state: str, seconds: float = 10.0) -> None:
-        """Wait until a member has this state in some VIP, and none has another but `up`."""
-        wait_until(lambda: self.states(member) - {"up"} == {state} - {"up"}, seconds, f"{member} is {state}")
+        """Wait until a member has this state in every VIP that is watched (UDP is not), and the switch knows it."""
+
+        def has_it() -> bool:
+            rows = [row for row in self.box.ask("members") if row["name"] == member]
+            return {row["state"] for row in rows if not row["vip"].startswith("udp")} == {state}
+
+        wait_until(has_it, seconds, f"{member} is {state}")
+        self.box.wait_in_sync()
 
     def wait_all_up(self) -> None:
         """Wait until every configured member is up."""
@@ -144,6 +150,7 @@ class SystemLab:
             return bool(rows) and all(row["state"] == "up" for row in rows)
 
         wait_until(all_up, 10.0, "all members up")
+        self.box.wait_in_sync()
 
     def reload(self, wanted: Sequence[Service]) -> None:
         """Change the configuration of the running controller, and wait until the switch has it."""
@@ -159,9 +166,15 @@ class SystemLab:
         )
         return tables
 
-    def resets_sent(self, members: Sequence[str]) -> dict[str, int]:
-        """How many TCP resets members have sent: what they do for packets of sessions that they do not know."""
-        return {name: counter(self.servers[name].pid, "Tcp", "OutRsts") for name in members}
+    def resets_sent(self, members: Sequence[str]) -> Counter[str]:
+        """How many TCP resets members have sent: what they do for packets of sessions that they do not know.
+
+        Those for health checks do not count: a kernel sends one when both sides of a connection close at once.
+        """
+        lines = [line.split() for line in self.watch.log.read_text().splitlines() if line.count(" ") == 1]
+        ends = {f"m-{name}": name for name in members}
+        checks = (HEALTH_SOURCE.ipv4, HEALTH_SOURCE.ipv6)
+        return Counter(ends[interface] for interface, to in lines if interface in ends and to not in checks)
 
     # Sessions
 
@@ -232,16 +245,17 @@ class SystemLab:
         actual = {}
         for entry in tables["connection_table"]:
             key, params = entry["key"], entry["params"]
-            ends = [(key["addr_lo"], key["port_lo"]), (key["addr_hi"], key["port_hi"])]
             if entry["action"] == "forward_to_member" and key["protocol"] == 6:
-                actual[ends[params["client_is_hi"]]] = member_of.get(params["member_id"])
+                client, service = ("hi", "lo") if params["client_is_hi"] else ("lo", "hi")
+                name = (key[f"addr_{client}"], key[f"port_{client}"], key[f"addr_{service}"])
+                actual[name] = member_of.get(params["member_id"])
         wrong = []
         for sessions in self.held.values():
-            for local, member in sessions.items():
-                address, port = local.split()
-                found = actual.get((as_number(address), int(port)))
+            for name, member in sessions.items():
+                address, port, vip = name.split()
+                found = actual.get((as_number(address), int(port), as_number(vip)))
                 if found != member:
-                    wrong.append(f"{local}: is on {member}, entry says {found}")
+                    wrong.append(f"{name}: is on {member}, entry says {found}")
         return wrong
 
 

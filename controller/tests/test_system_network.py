@@ -104,6 +104,15 @@ def test_arp_and_neighbour_discovery_are_answered(system: SystemLab, family: int
     assert macs[vip] == port.mac
 
 
+def test_a_reset_by_a_member_is_seen(system: SystemLab) -> None:
+    """What other tests rely on: a member that resets is noticed. Here it is asked at a port that nobody serves."""
+    member = MEMBERS[0]
+    before = system.resets_sent([member.name])
+    answer = system.drive(CLIENT, "probe", address=member.ipv4, port=1, count=2)
+    assert [reason.split(":")[0] for reason in answer["failed"]] == ["ConnectionRefusedError"] * 2
+    wait_until(lambda: system.resets_sent([member.name]) - before == {member.name: 2}, 5.0, "two resets are seen")
+
+
 @pytest.fixture
 def cable(system: SystemLab) -> Iterator[str]:
     """The far end of member3's link, connected again afterwards."""
