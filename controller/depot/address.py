@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 __all__ = [
+    "ALL_IPV4",
     "AddressError",
     "Endpoint",
     "FlowKey",
@@ -120,6 +121,10 @@ class Prefix:
     def __str__(self) -> str:
         length = self.length - _IPV4_PREFIX_BITS if self.ipv4 else self.length
         return f"{format_address(self.network)}/{length}"
+
+
+ALL_IPV4 = Prefix(_IPV4_MAPPED, _IPV4_PREFIX_BITS)
+"""0.0.0.0/0 in its 128-bit form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from depot.address import FlowKey, Prefix
+from depot.address import ALL_IPV4, FlowKey, Prefix
 
 __all__ = [
     "ACTION_PARAMS",
@@ -28,6 +28,7 @@ __all__ = [
     "nat_member_entry",
     "nat_source_entry",
     "neighbour_entry",
+    "no_ipv4_route_entry",
     "reset_connection_entry",
     "route_connected_entry",
     "route_local_entry",
@@ -61,6 +62,7 @@ class Action(StrEnum):
     RESET_CONNECTION = "reset_connection"
     DENY_CONNECTION = "deny_connection"
     SERVE_VIP = "serve_vip"
+    SERVE_VIP_BY_HASH = "serve_vip_by_hash"
     ASSIGN_MEMBER = "assign_member"
     NAT_TO_MEMBER = "nat_to_member"
     DSR_TO_MEMBER = "dsr_to_member"
@@ -68,6 +70,7 @@ class Action(StrEnum):
     ROUTE_VIA = "route_via"
     ROUTE_CONNECTED = "route_connected"
     ROUTE_LOCAL = "route_local"
+    NO_ROUTE = "no_route"
     SET_NEIGHBOUR = "set_neighbour"
 
 
@@ -92,6 +95,7 @@ ACTION_PARAMS: dict[Action, tuple[str, ...]] = {
     Action.RESET_CONNECTION: (),
     Action.DENY_CONNECTION: (),
     Action.SERVE_VIP: ("vip_id", "schedule_size"),
+    Action.SERVE_VIP_BY_HASH: ("vip_id", "schedule_size"),
     Action.ASSIGN_MEMBER: ("member_id",),
     Action.NAT_TO_MEMBER: ("address", "port"),
     Action.DSR_TO_MEMBER: ("address",),
@@ -99,6 +103,7 @@ ACTION_PARAMS: dict[Action, tuple[str, ...]] = {
     Action.ROUTE_VIA: ("port", "next_hop", "mtu"),
     Action.ROUTE_CONNECTED: ("port", "mtu"),
     Action.ROUTE_LOCAL: (),
+    Action.NO_ROUTE: (),
     Action.SET_NEIGHBOUR: ("src_mac", "dst_mac"),
 }
 """The parameters of each action in the order of `Entry.params`."""
@@ -188,9 +193,15 @@ def reset_connection_entry(flow: FlowKey, idle_timeout_ns: int = 0) -> Entry:
     return Entry(*connection_key(flow), Action.RESET_CONNECTION, (), idle_timeout_ns)
 
 
-def vip_entry(address: int, port: int, protocol: int, vip_id: int, schedule_size: int) -> Entry:
-    """New sessions for this endpoint are served from the first `schedule_size` slots of the VIP's schedule."""
-    return Entry(Table.VIP, (address, port, protocol), Action.SERVE_VIP, (vip_id, schedule_size))
+def vip_entry(
+    address: int, port: int, protocol: int, vip_id: int, schedule_size: int, *, by_hash: bool = False
+) -> Entry:
+    """New sessions for this endpoint are served from the first `schedule_size` slots of the VIP's schedule.
+
+    by_hash: each takes the slot that its endpoints hash to, instead of the next one.
+    """
+    action = Action.SERVE_VIP_BY_HASH if by_hash else Action.SERVE_VIP
+    return Entry(Table.VIP, (address, port, protocol), action, (vip_id, schedule_size))
 
 
 def schedule_entry(vip_id: int, slot: int, member_id: int) -> Entry:
@@ -226,6 +237,11 @@ def route_connected_entry(prefix: Prefix, port: int, mtu: int) -> Entry:
 def route_local_entry(address: int) -> Entry:
     """The address is our own: nothing is routed to it."""
     return Entry(Table.ROUTE, (address, 128), Action.ROUTE_LOCAL)
+
+
+def no_ipv4_route_entry() -> Entry:
+    """IPv4 without a route of its own has none: as mapped addresses it would follow an IPv6 default route."""
+    return Entry(Table.ROUTE, (ALL_IPV4.network, ALL_IPV4.length), Action.NO_ROUTE)
 
 
 def neighbour_entry(port: int, address: int, source_mac: int, destination_mac: int) -> Entry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from depot.config.model import MemberConfig, Mode, VipConfig
+from depot.config.model import MemberConfig, Mode, SchedulerKind, VipConfig
 from depot.p4runtime.entry import Action, Entry, Table, nat_source_entry, schedule_entry, vip_entry
 from depot.switching.identities import Identities, MemberAction, VipKey
 
@@ -55,5 +55,6 @@ def service_entries(
                 found.append(nat_source_entry(*member.endpoint, int(vip.protocol), *vip.endpoint))
         slots = [ids[name] for name in schedules.get(vip.name, ()) if name in ids]
         found += [schedule_entry(vip_id, slot, member_id) for slot, member_id in enumerate(slots)]
-        found.append(vip_entry(vip.address, vip.port, int(vip.protocol), vip_id, len(slots)))
+        by_hash = vip.scheduler is SchedulerKind.MAGLEV
+        found.append(vip_entry(vip.address, vip.port, int(vip.protocol), vip_id, len(slots), by_hash=by_hash))
     return found

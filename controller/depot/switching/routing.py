@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from depot.address import Prefix, same_family
+from depot.address import ALL_IPV4, Prefix, same_family
 from depot.config.model import PortConfig, SwitchConfig
 from depot.p4runtime.entry import (
     Entry,
     admission_entry,
     local_address_entry,
+    no_ipv4_route_entry,
     route_connected_entry,
     route_local_entry,
     route_via_entry,
@@ -102,4 +103,6 @@ class Routing:
                 found.append(route_connected_entry(prefix, port.number, port.mtu))
             else:
                 found.append(route_via_entry(prefix, port.number, via, port.mtu))
+        if all(prefix != ALL_IPV4 for prefix, _, _ in self._routes):
+            found.append(no_ipv4_route_entry())
         return found
