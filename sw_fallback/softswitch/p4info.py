@@ -247,7 +247,7 @@ def _decode(source: P4InfoSource) -> p4i.P4Info:
             text_format.Parse(Path(source).read_text(encoding="utf-8"), message)
     except OSError as error:
         raise MalformedPipeline(f"P4Info {source!r}: {error.strerror}") from error
-    except (text_format.ParseError, DecodeError, UnicodeDecodeError) as error:
+    except (text_format.ParseError, DecodeError, ValueError) as error:
         raise MalformedPipeline(f"P4Info: {error}") from error
     return message
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from softswitch.entities import TableEntry
-    from softswitch.meters import Meter
+from softswitch.entities import TableAction
+from softswitch.meters import Meter
 
 __all__ = ["NO_ACTION", "Call", "Row"]
 
@@ -28,16 +27,24 @@ class Call:
 
 
 class Row(Call):
-    """A table entry at work. Translated code reads `action` and `params`, or `target` in an indirect table."""
+    """A table entry at work. Translated code reads `action` and `params`, or `target` in an indirect table.
 
-    __slots__ = ("deadline", "entry", "hit", "meter", "octets", "packets", "priority", "target")
+    What a client wrote is put together again when it is read: a table may have a million rows.
+    """
 
-    def __init__(self, entry: TableEntry, priority: int) -> None:
+    __slots__ = ("deadline", "hit", "idle_timeout_ns", "metadata", "meter", "octets", "packets", "priority", "raw",
+                 "target", "written")  # fmt: skip
+
+    def __init__(self, raw: Any, priority: int) -> None:
         super().__init__()
-        self.entry = entry
-        """As the client wrote it."""
+        self.raw = raw
+        """What names it in its table's index (see `softswitch.lookup`)."""
         self.priority = priority
         """Higher wins; zero where the table has no priorities."""
+        self.written: TableAction | None = None
+        """The action as a client wrote it."""
+        self.idle_timeout_ns = 0
+        self.metadata = b""
         self.target: Call | None = None
         """The member or group that an indirect entry points at."""
         self.packets = 0

@@ -23,6 +23,10 @@ class ActionResolver:
         self._numbers = numbers
         self._limits = {action: tuple(1 << width for width in given) for action, given in widths.items()}
 
+    def ids(self) -> dict[int, int]:
+        """P4Info ids by action number."""
+        return {number: action_id for action_id, number in self._numbers.items()}
+
     def resolve(self, call: ActionCall) -> tuple[int, tuple[int, ...]]:
         """Action number and arguments. Raises `InvalidArgument`."""
         limits = self._limits.get(call.action_id)

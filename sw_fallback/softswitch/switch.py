@@ -163,16 +163,13 @@ class Switch:
 
     def _make_tables(self, numbers: ActionNumbers) -> None:
         names = {action.id: action.name for action in self.program.actions.values()}
-        loaded = {name: store.load_constants(numbers, names) for name, store in self._stores.tables.items()}
+        for store in self._stores.tables.values():
+            store.load_constants(numbers, names)
         for table_id, binding in self._binding.tables.items():
             store = self._stores.tables[binding.table.name]
             profile = self._profiles.get(binding.info.profile_id)
             resolver = _resolver(binding.actions, numbers)
-            state = TableState(store, binding, resolver, profile, self._clock)
-            ids = {action.id: number for number, action in binding.actions.items()}
-            state.adopt_default(ids)
-            state.adopt_constants(loaded[binding.table.name], ids)
-            self._tables[table_id] = state
+            self._tables[table_id] = TableState(store, binding, resolver, profile, self._clock)
 
     # Entities
 
@@ -224,7 +221,8 @@ class Switch:
 
     def entry(self, key: TableKey) -> TableEntry:
         """One entry. Raises `EntryNotFound`."""
-        return self._table(key.table_id).row(key).entry
+        table = self._table(key.table_id)
+        return table.entry(table.row(key))
 
     def entry_count(self, table_id: int) -> int:
         """How many entries a table has."""

@@ -11,7 +11,7 @@ from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, Range, Table
 from softswitch.errors import EntryExists, EntryNotFound, InvalidArgument, NotPermitted, TableFull
 from softswitch.lookup import ExactIndex, LpmIndex, RangeIndex, TernaryIndex
 from softswitch.p4info import MatchType
-from softswitch.program.controls import ConstEntry, MatchKind, Table
+from softswitch.program.controls import MatchKind, Table
 from softswitch.rows import Call, Row
 from softswitch.selectors import ActionResolver, ProfileStore
 
@@ -43,30 +43,24 @@ class TableStore:
             case MatchKind.RANGE:
                 return RangeIndex()
 
-    def load_constants(self, numbers: ActionNumbers, names: dict[int, str]) -> list[tuple[ConstEntry, int, Row, Any]]:
-        """Install the program's own entries and default; returns (entry, P4Runtime priority, row, raw key)."""
-        if self.table.default is not None:
-            self.miss.action = numbers[names[self.table.default.action_id]]
-            self.miss.params = self.table.default.arguments
-        lowest = max((entry.priority for entry in self.table.entries), default=0)
-        loaded = []
-        for const in self.table.entries:
+    def load_constants(self, numbers: ActionNumbers, names: dict[int, str]) -> None:
+        """Install the program's own entries and default action."""
+        table = self.table
+        if table.default is not None:
+            self.miss.action = numbers[names[table.default.action_id]]
+            self.miss.params = table.default.arguments
+        lowest = max((entry.priority for entry in table.entries), default=0)
+        for const in table.entries:
             # a device config's lower number wins, here the higher one does
-            priority = lowest + 1 - const.priority if self.table.kind in (MatchKind.TERNARY, MatchKind.RANGE) else 0
-            row = Row(TableEntry(TableKey(0, ()), ActionCall(0)), priority)
+            priority = lowest + 1 - const.priority if table.kind in (MatchKind.TERNARY, MatchKind.RANGE) else 0
+            parts = [
+                _parts(match.kind, match.value, match.extra, field.target.width)
+                for match, field in zip(const.key, table.key, strict=True)
+            ]
+            row = Row(raw_key(table, parts, priority), priority)
             row.action, row.params = numbers[names[const.action_id]], const.arguments
-            raw = raw_key(
-                self.table,
-                [
-                    _parts(match.kind, match.value, match.extra, f.target.width)
-                    for match, f in zip(const.key, self.table.key, strict=True)
-                ],
-                priority,
-            )
-            if raw not in self.index.rows:
-                self.index.add(raw, row)
-                loaded.append((const, priority, row, raw))
-        return loaded
+            if row.raw not in self.index.rows:
+                self.index.add(row.raw, row)
 
 
 def _parts(kind: MatchKind, value: int, extra: int, width: int) -> tuple[int, int]:
@@ -119,7 +113,7 @@ class TableState:
         self._clock = clock
         self._width_limits = tuple((1 << width) - 1 for width in binding.widths)
         self._own_default = (store.miss.action, store.miss.params)
-        self._default: ActionCall | None = None
+        self._action_ids = resolver.ids()
         self._timers: list[tuple[int, int, Row]] = []
         self._timer_count = 0
         self._simple = store.table.kind is MatchKind.EXACT and binding.positions == tuple(range(len(binding.positions)))
@@ -134,7 +128,7 @@ class TableState:
             raise EntryExists(f"table '{self.info.name}' has this entry already")
         if len(self._index.rows) >= self._store.table.size:
             raise TableFull(f"table '{self.info.name}' is full with {self._store.table.size} entries")
-        row = Row(entry, entry.key.priority)
+        row = Row(raw, entry.key.priority)
         self._apply(row, entry)
         self._index.add(raw, row)
 
@@ -145,7 +139,6 @@ class TableState:
         self._apply(row, entry)
         if held is not None and self._profile is not None:
             self._profile.release(held)
-        row.entry = entry
 
     def delete(self, key: TableKey) -> None:
         self._check_writable()
@@ -166,33 +159,55 @@ class TableState:
         return row
 
     def entries(self) -> Iterator[TableEntry]:
-        return (row.entry for row in self._index.rows.values())
+        return map(self.entry, self._index.rows.values())
+
+    def entry(self, row: Row) -> TableEntry:
+        """A row as a client wrote it."""
+        action = row.written or ActionCall(self._action_ids[row.action], row.params)
+        return TableEntry(self.key(row), action, row.idle_timeout_ns, row.metadata)
+
+    def key(self, row: Row) -> TableKey:
+        """What names a row to a client."""
+        kinds, raw = self._store.table.key, row.raw
+        match: list[FieldMatch | None] = [None] * len(kinds)
+        for index, (position, part) in enumerate(zip(self._binding.positions, self._raw_parts(raw), strict=True)):
+            match[position] = self._describe(kinds[index].kind, part, position)
+        return TableKey(self.info.id, tuple(match), row.priority if self.info.needs_priority else 0)
+
+    def _raw_parts(self, raw: Any) -> list[tuple[int, int]]:
+        """(value, mask) or (low, high) of each key field of the device config."""
+        table = self._store.table
+        single = len(table.key) == 1
+        match table.kind:
+            case MatchKind.EXACT:
+                return [(raw, 0)] if single else [(value, 0) for value in raw]
+            case MatchKind.LPM:
+                length, values = raw
+                return [(value, length) for value in ((values,) if single else values)]
+            case MatchKind.TERNARY:
+                masks, values, _ = raw
+                return list(zip(values, masks, strict=True))
+            case MatchKind.RANGE:
+                ends, _ = raw
+                return list(zip(ends[::2], ends[1::2], strict=True))
 
     def __len__(self) -> int:
         return len(self._index.rows)
 
-    def adopt_constants(self, loaded: list[tuple[ConstEntry, int, Row, Any]], action_ids: dict[int, int]) -> None:
-        """Describe the program's own entries to clients; `action_ids`: P4Info ids by the device config's."""
-        for const, priority, row, _ in loaded:
-            match: list[FieldMatch | None] = [None] * len(const.key)
-            for position, part in zip(self._binding.positions, const.key, strict=True):
-                match[position] = self._describe(part.kind, part.value, part.extra, position)
-            key = TableKey(self.info.id, tuple(match), priority if self.info.needs_priority else 0)
-            row.entry = TableEntry(key, ActionCall(action_ids[const.action_id], const.arguments))
-
-    def _describe(self, kind: MatchKind, value: int, extra: int, position: int) -> FieldMatch | None:
-        full = self._width_limits[position]
+    def _describe(self, kind: MatchKind, part: tuple[int, int], position: int) -> FieldMatch | None:
+        value, extra = part
         match kind:
             case MatchKind.EXACT:
                 return Exact(value)
             case MatchKind.LPM:
-                return Lpm(value, extra) if extra else None
+                length = extra if self._store.table.kind is MatchKind.LPM else extra.bit_count()
+                return Lpm(value, length) if length else None
             case MatchKind.TERNARY if self.info.match_fields[position].match_type is MatchType.OPTIONAL:
                 return Exact(value) if extra else None
             case MatchKind.TERNARY:
-                return Ternary(value & extra, extra) if extra else None
+                return Ternary(value, extra) if extra else None
             case MatchKind.RANGE:
-                return None if (value, extra) == (0, full) else Range(value, extra)
+                return None if part == (0, self._width_limits[position]) else Range(value, extra)
 
     def _check_writable(self) -> None:
         if self._store.table.entries or self.info.is_const:
@@ -213,6 +228,7 @@ class TableState:
                 raise InvalidArgument(f"table '{self.info.name}' takes a member, group or action set, no action")
             row.target = self._profile.target(entry.action)
             self._profile.hold(row.target)
+        row.written, row.idle_timeout_ns, row.metadata = entry.action, entry.idle_timeout_ns, entry.metadata
         if self.info.notifies_idle:
             row.hit = self._clock()
             self._arm(row, entry.idle_timeout_ns)
@@ -274,17 +290,8 @@ class TableState:
 
     def default(self) -> ActionCall | None:
         """What a miss runs, None where there is nothing to run."""
-        if self._default is not None:
-            return self._default
-        return self._program_default
-
-    _program_default: ActionCall | None = None
-
-    def adopt_default(self, action_ids: dict[int, int]) -> None:
-        """Describe the program's own default action to clients."""
-        default = self._store.table.default
-        if default is not None and default.action_id in action_ids:
-            self._program_default = ActionCall(action_ids[default.action_id], default.arguments)
+        action, params = self._store.miss.action, self._store.miss.params
+        return ActionCall(self._action_ids[action], params) if action in self._action_ids else None
 
     def set_default(self, action: ActionCall | None) -> None:
         """Change what a miss runs; None puts the program's own back."""
@@ -299,27 +306,32 @@ class TableState:
             if action.action_id in self.info.table_only:
                 raise InvalidArgument(f"action {action.action_id:#x} is for entries only")
             self._store.miss.action, self._store.miss.params = self._resolver.resolve(action)
-        self._default = action
 
     # Idle timeouts (P4Runtime 9.1, 16.5)
 
     def _arm(self, row: Row, timeout_ns: int) -> None:
-        row.deadline = row.hit + timeout_ns if timeout_ns else 0
-        if row.deadline:
-            self._timer_count += 1
-            heapq.heappush(self._timers, (row.deadline, self._timer_count, row))
+        """See to it that the row is looked at when its timeout has passed, or earlier."""
+        due = row.hit + timeout_ns
+        if timeout_ns and not 0 < row.deadline <= due:
+            self._look_at(row, due)
+
+    def _look_at(self, row: Row, due: int) -> None:
+        row.deadline = due
+        self._timer_count += 1
+        heapq.heappush(self._timers, (due, self._timer_count, row))
 
     def idle(self, now_ns: int) -> Iterator[TableKey]:
         """Entries whose timeout passed without a hit; their next report is due a timeout later."""
         while self._timers and self._timers[0][0] <= now_ns:
             deadline, _, row = heapq.heappop(self._timers)
             if row.deadline != deadline:
-                continue  # deleted, or written again since
-            timeout = row.entry.idle_timeout_ns
+                continue  # deleted, or looked at earlier
+            row.deadline = 0
+            timeout = row.idle_timeout_ns
+            if not timeout:
+                continue
             if row.hit + timeout > now_ns:
-                row.deadline = row.hit + timeout
+                self._look_at(row, row.hit + timeout)
             else:
-                row.deadline = now_ns + timeout
-                yield row.entry.key
-            self._timer_count += 1
-            heapq.heappush(self._timers, (row.deadline, self._timer_count, row))
+                self._look_at(row, now_ns + timeout)
+                yield self.key(row)

@@ -95,7 +95,21 @@ class Bmv2:
         self._stream = self._stub.StreamChannel(iter(self._requests.get, None))
         next(self._stream)
         self._set_pipeline()
+        self._await_data_plane()
         return self
+
+    def _await_data_plane(self) -> None:
+        """Its packet stream says UNAVAILABLE for a while after the program is there."""
+        give_up = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.process(())
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def __exit__(self, *_: object) -> None:
         self._requests.put(None)
@@ -156,4 +170,4 @@ class Bmv2:
             yield _Packet(id=number, device_id=DEVICE, port=port, packet=packet)
             if number % 16 == 0:
                 time.sleep(0.02)
-        time.sleep(0.2)
+        time.sleep(0.2 if packets else 0)

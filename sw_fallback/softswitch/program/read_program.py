@@ -94,6 +94,8 @@ def _decode(config: DeviceConfig) -> object:
             text = Path(config).read_bytes()
         except OSError as error:
             raise MalformedPipeline(f"device config {config}: {error.strerror}") from error
+        except ValueError as error:
+            raise MalformedPipeline(f"device config {config!r}: {error}") from error
     try:
         return json.loads(text)
     except ValueError as error:
