@@ -20,6 +20,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 from finsy.proto import U128, p4r, p4r_grpc, rpc_status
+from google.protobuf.message import DecodeError
 
 from depot.p4runtime.arbitration import StatusCode
 from depot.p4runtime.write_errors import UpdateError
@@ -274,6 +275,6 @@ def _parse_status(value: bytes) -> list[UpdateError]:
             if not detail.Unpack(one):
                 return []
             results.append(UpdateError(one.canonical_code, one.message))
-    except ValueError:  # protobuf's DecodeError: bytes that are no status
+    except DecodeError:
         return []
     return results

@@ -1,0 +1,69 @@
+"""What the tests of P4Runtime's values share: the codec of the compiled program and one entry of each kind."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from depot.address import FlowKey, parse_address, parse_mac, parse_prefix
+from depot.p4runtime.codec import Codec, parse_p4info
+from depot.p4runtime.entry import (
+    Action,
+    Entry,
+    Table,
+    admission_entry,
+    connection_entry,
+    dsr_member_entry,
+    ipip_member_entry,
+    local_address_entry,
+    nat_member_entry,
+    nat_source_entry,
+    neighbour_entry,
+    no_ipv4_route_entry,
+    reset_connection_entry,
+    route_connected_entry,
+    route_local_entry,
+    route_via_entry,
+    schedule_entry,
+    vip_entry,
+)
+from depot.program import find_compiled_program
+
+__all__ = ["ENTRIES", "FLOW", "codec", "p4info_text"]
+
+V4, V6 = parse_address("192.0.2.10"), parse_address("2001:db8::10")
+MAC = parse_mac("02:00:00:00:00:01")
+FLOW = FlowKey(V6, 80, parse_address("2001:db8::20"), 40000, 6)
+
+ENTRIES: dict[str, Entry] = {
+    "local address": local_address_entry(1, V4, MAC),
+    "admission": admission_entry(2, MAC),
+    "way back of a NAT member": nat_source_entry(V4, 8080, 17, V4 + 1, 53),
+    "connection": connection_entry(FLOW, 7, client_is_hi=True, idle_timeout_ns=900_000_000_000),
+    "closing connection": connection_entry(FLOW, 65535, client_is_hi=False, closing=True),
+    "connection to be reset": reset_connection_entry(FLOW, 10**9),
+    "denied connection": Entry(Table.CONNECTION, (V4, V6, 0, 65535, 6), Action.DENY_CONNECTION),
+    "VIP": vip_entry(V6, 443, 6, 0, 1024),
+    "VIP by hash": vip_entry(V6, 444, 17, 65535, 0, by_hash=True),
+    "slot": schedule_entry(3, 1023, 9),
+    "NAT member": nat_member_entry(0, V4, 80),
+    "DSR member": dsr_member_entry(1, V6),
+    "IP-in-IP member": ipip_member_entry(2, V4, V4 + 1),
+    "route by a gateway": route_via_entry(parse_prefix("10.0.0.0/8"), 511, V4, 1500),
+    "on-link route": route_connected_entry(parse_prefix("2001:db8::/32"), 1, 9216),
+    "own address": route_local_entry(V4),
+    "IPv6 default route": route_via_entry(parse_prefix("::/0"), 1, V6, 1280),
+    "IPv4 default route": route_via_entry(parse_prefix("0.0.0.0/0"), 1, V4, 1500),
+    "no IPv4 route": no_ipv4_route_entry(),
+    "neighbour": neighbour_entry(2, V6, MAC, MAC + 1),
+}
+
+
+def p4info_text() -> str:
+    """The P4Info of the compiled program."""
+    return find_compiled_program().p4info.read_text()
+
+
+@cache
+def codec() -> Codec:
+    """The codec of the compiled program."""
+    return Codec(parse_p4info(p4info_text()))
