@@ -47,7 +47,7 @@ class Entry:
 
     table: str
     match: Mapping[str, int | tuple[int, int]]
-    """Field to value; (value, prefix length in bits) for a longest-prefix field."""
+    """Field to value; (value, prefix length in bits) for a longest-prefix field, 0: every address."""
     action: str
     params: Mapping[str, int] = field(default_factory=dict)
 

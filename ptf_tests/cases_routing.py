@@ -9,8 +9,8 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.packet import Packet, Raw
 
 from depot.address import parse_address
-from ptf_tests.case import Case, DropReason, PacketIn, PuntReason, Step, Submit
-from ptf_tests.network import CLIENT, FAMILIES, FAR, MEMBER_1, MEMBER_2, STRANGER, UNRESOLVED, Host, mtu_of
+from ptf_tests.case import Case, DropReason, Entry, PacketIn, PuntReason, Step, Submit
+from ptf_tests.network import CLIENT, FAMILIES, FAR, MEMBER_1, MEMBER_2, ROUTER, STRANGER, UNRESOLVED, Host, mtu_of
 from ptf_tests.packets import from_switch, ip_header, ping, segment, to_switch
 from ptf_tests.services import MODES, PROTOCOLS, Service
 
@@ -34,6 +34,7 @@ def cases() -> Iterator[Case]:
             yield first_fragment(Service(family, "udp", mode))
         yield later_fragments(family)
     yield bad_packet_out()
+    yield default_routes()
 
 
 def plain(family: int, sender: Host, receiver: Host, ttl: int = 64, size: int = 0) -> Packet:
@@ -58,6 +59,26 @@ def passing(family: int) -> Case:
     )
     steps.append(Step(to_switch(CLIENT, nowhere), CLIENT.port, drop=DropReason.NO_ROUTE))
     return Case(f"ipv{family}_passes", tuple(steps))
+
+
+def default_routes() -> Case:
+    """An entry keeps IPv4, which the tables hold as IPv6, out of the IPv6 default route."""
+    nowhere = {4: "203.0.113.1", 6: "2001:db8:bad::1"}
+    arrives, leaves = (
+        {family: ip_header(CLIENT.address(family), nowhere[family], ttl) / segment("udp", 1, 2) for family in FAMILIES}
+        for ttl in (64, 63)
+    )
+    via_router = {"port": ROUTER.port, "next_hop": parse_address(ROUTER.ipv6), "mtu": 1500}
+    default = Entry("route_table", {"address": (0, 0)}, "route_via", via_router)
+    no_ipv4 = Entry("route_table", {"address": (0xFFFF << 32, 96)}, "no_route")
+    return Case(
+        "ipv6_default_route_is_not_ipv4s",
+        (
+            Step(to_switch(CLIENT, arrives[6]), CLIENT.port, out=(from_switch(ROUTER, leaves[6]),)),
+            Step(to_switch(CLIENT, arrives[4]), CLIENT.port, drop=DropReason.NO_ROUTE),
+        ),
+        (default, no_ipv4),
+    )
 
 
 def time_to_live(family: int) -> Case:

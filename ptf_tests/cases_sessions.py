@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from scapy.layers.inet import UDP
 from scapy.layers.l2 import Ether
@@ -25,6 +26,8 @@ def cases() -> Iterator[Case]:
                 yield known(f"{kind}_entry_decides", Service(family, protocol, mode))
                 yield way_back(f"{kind}_way_back", Service(family, protocol, mode))
                 yield traffic_class(f"{kind}_traffic_class_stays", Service(family, protocol, mode))
+            hashing = Service(family, protocol, "dsr", schedule=(0, 1, 1, 0, 1), by_hash=True)
+            yield hashed(f"ipv{family}_{protocol}_slots_by_hash", hashing)
             yield strict_entries(f"ipv{family}_{protocol}_denied_and_reset", Service(family, protocol, "nat"))
             yield empty_schedule(f"ipv{family}_{protocol}_no_member", Service(family, protocol, "nat", schedule=()))
             yield member_gone(f"ipv{family}_{protocol}_member_gone", Service(family, protocol, "nat"))
@@ -252,6 +255,20 @@ def weighted(name: str, service: Service) -> Case:
             Step(session.request(), CLIENT.port, out=(session.delivered(member),), digest=session.new_flow(member))
         )
     return Case(name, tuple(steps), service.entries())
+
+
+def hashed(name: str, service: Service) -> Case:
+    """Each session has the slot of its hash, whatever came before."""
+    opening = "S" if service.protocol == "tcp" else ""
+    steps = []
+    for number in range(16):
+        session = service.session(number)
+        member = service.schedule[session.hashed_slot()]
+        out, told = session.delivered(member, opening), session.new_flow(member, opening)
+        steps.append(Step(session.request(opening), CLIENT.port, out=(out,), digest=told))
+    empty = replace(service, schedule=(), number=service.number + 500)
+    refused = Step(empty.session().request(opening), CLIENT.port, drop=DropReason.NO_MEMBER)
+    return Case(name, (*steps, refused), (*service.entries(), *empty.entries()[:1]))
 
 
 def traffic_class(name: str, service: Service) -> Case:

@@ -70,7 +70,10 @@ class LibraryTarget:
         match: list[FieldMatch | None] = []
         for field in table.match_fields:
             value = entry.match[field.name]
-            match.append(Exact(value) if isinstance(value, int) else Lpm(*value))
+            if isinstance(value, int):
+                match.append(Exact(value))
+            else:
+                match.append(Lpm(*value) if value[1] else None)
         params = tuple(entry.params[param.name] for param in action.params)
         return TableEntry(TableKey(table.preamble.id, tuple(match)), ActionCall(action.preamble.id, params))
 

@@ -113,7 +113,7 @@ class P4RuntimeClient:
             value = entry.match[field.name]
             if isinstance(value, int):
                 match.append(p4r.FieldMatch(field_id=field.id, exact=p4r.FieldMatch.Exact(value=encode(value))))
-            else:
+            elif value[1] > 0:  # a prefix of no bits is left out (P4Runtime, "Match Format")
                 lpm = p4r.FieldMatch.LPM(value=encode(value[0]), prefix_len=value[1])
                 match.append(p4r.FieldMatch(field_id=field.id, lpm=lpm))
         return p4r.TableEntry(table_id=table.preamble.id, match=match)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from dataclasses import dataclass, field
 
 from scapy.layers.inet import IP
@@ -34,6 +35,8 @@ class Service:
     members: tuple[Host, ...] = (MEMBER_1, MEMBER_2)
     schedule: tuple[int, ...] = (0, 1)
     """Indices into `members`, one for each slot."""
+    by_hash: bool = False
+    """True: a new session takes the slot that its endpoints hash to."""
     number: int = field(default_factory=lambda: next(_numbers))
 
     @property
@@ -59,9 +62,8 @@ class Service:
     def entries(self) -> tuple[Entry, ...]:
         """The VIP, its schedule, its members, and for NAT their way back."""
         vip_key = {"address": parse_address(self.vip), "port": self.port, "protocol": PROTOCOLS[self.protocol]}
-        entries = [
-            Entry("vip_table", vip_key, "serve_vip", {"vip_id": self.number, "schedule_size": len(self.schedule)})
-        ]
+        action = "serve_vip_by_hash" if self.by_hash else "serve_vip"
+        entries = [Entry("vip_table", vip_key, action, {"vip_id": self.number, "schedule_size": len(self.schedule)})]
         for slot, index in enumerate(self.schedule):
             key = {"vip_id": self.number, "slot": slot}
             entries.append(Entry("schedule_table", key, "assign_member", {"member_id": self.member_id(index)}))
@@ -113,6 +115,13 @@ class Session:
         client = (parse_address(self.client_address), self.client_port)
         vip = (parse_address(self.service.vip), self.service.port)
         return min(client, vip), max(client, vip), client > vip
+
+    def hashed_slot(self) -> int:
+        """The slot of a service by hash: CRC-32 (IEEE 802.3) over the key in the program's order, modulo the slots."""
+        low, high, _ = self.endpoints
+        key = high[0].to_bytes(16, "big") + low[1].to_bytes(2, "big") + high[1].to_bytes(2, "big")
+        key += low[0].to_bytes(16, "big") + bytes([PROTOCOLS[self.service.protocol]])
+        return zlib.crc32(key) % len(self.service.schedule)
 
     def entry(self, action: str, **params: int) -> Entry:
         """The session's entry in the connection table."""

@@ -36,13 +36,11 @@ def target() -> LibraryTarget:
 
 def _network() -> list[Entry]:
     """Everything is behind one next hop of its family, out of port 2."""
-    halves = (0, 1 << 127)
     entries = [Entry("admission_table", {"port": IN_PORT, "mac": parse_mac(OURS)}, "admit")]
     macs = {"src_mac": parse_mac(OURS), "dst_mac": parse_mac(THEIRS)}
     route_via = {"port": OUT_PORT, "mtu": 1500}
-    for half in halves:
-        params = {**route_via, "next_hop": NEXT_HOPS[6]}
-        entries.append(Entry("route_table", {"address": (half, 1)}, "route_via", params))
+    default = {**route_via, "next_hop": NEXT_HOPS[6]}
+    entries.append(Entry("route_table", {"address": (0, 0)}, "route_via", default))
     mapped = {**route_via, "next_hop": NEXT_HOPS[4]}
     entries.append(Entry("route_table", {"address": (0xFFFF << 32, 96)}, "route_via", mapped))
     for next_hop in NEXT_HOPS.values():

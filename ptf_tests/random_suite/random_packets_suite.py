@@ -48,7 +48,7 @@ class RandomPacketsTest(BaseTest):
 
 
 def once_each(outcome: Outcome) -> Outcome:
-    """Equal digest samples count once: a target may hold one back until the first is acknowledged (P4Runtime, "DigestEntry")."""
+    """Equal digest samples count once: a target may hold back what is not acknowledged yet."""
     for digest in outcome.digests:
         outcome.digests[digest] = 1
     return outcome
