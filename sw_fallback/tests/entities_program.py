@@ -1,4 +1,4 @@
-"""The program `programs/p4runtime_entities.p4` as the tests of the server use it: its config, its ids, its messages."""
+"""The program `p4/p4runtime_entities.p4` as the tests of the server use it: its config, its ids, its messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from finsy.proto import p4i, p4r
 from google.protobuf import text_format
 
-_FOLDER = Path(__file__).parent / "programs"
+_FOLDER = Path(__file__).parent / "p4"
 P4INFO_PATH = _FOLDER / "p4runtime_entities.p4info.txtpb"
 JSON_PATH = _FOLDER / "p4runtime_entities.json"
 

@@ -1,7 +1,7 @@
 """What an operator does in p4runtime-shell, as a script; run by the Python that has the shell installed.
 
 Arguments: address, P4Info, BMv2 JSON, interface whose other end is port 1. Prints one JSON object of what it saw.
-The program is `programs/p4runtime_entities.p4`.
+The program is `p4/p4runtime_entities.p4`.
 """
 
 import json
