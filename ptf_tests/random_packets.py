@@ -41,6 +41,7 @@ class RandomPackets:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.services = [Service(f, p, m) for f in FAMILIES for p in PROTOCOLS for m in MODES]
+        self.services += [Service(f, p, "dsr", schedule=(0, 1, 1), by_hash=True) for f in FAMILIES for p in PROTOCOLS]
         self._corpus = [step.packet for case in CASES.values() if case.wire for step in case.steps]
         self._batch = 0
 
