@@ -211,3 +211,31 @@ def test_a_damaged_config_is_refused_or_runs(name: str, data: st.DataObject) -> 
 def test_random_configs(config: str | bytes) -> None:
     with pytest.raises(PipelineError):
         read_program(config)
+
+
+def _chained(conditions: int, *, nested: bool) -> Json:
+    """`timestamps.p4` with an ingress of conditions only: one after another, or one inside of another."""
+    config = _config("timestamps")
+    names = [f"node_{number}" for number in range(conditions)]
+    condition = {
+        "type": "expression",
+        "value": {"op": "d2b", "left": None, "right": {"type": "hexstr", "value": "0x1"}},
+    }
+    nodes = []
+    for number, name in enumerate(names):
+        after = names[number + 1] if number + 1 < conditions else None
+        false_next = names[-1] if nested and after and after != names[-1] else after
+        node = {"name": name, "id": number, "expression": condition, "true_next": after, "false_next": false_next}
+        nodes.append(node)
+    ingress = next(pipeline for pipeline in config["pipelines"] if pipeline["name"] == "ingress")
+    ingress |= {"init_table": names[0], "tables": [], "conditionals": nodes}
+    return config
+
+
+def test_a_long_program() -> None:
+    assert len(_load("timestamps", _chained(5000, nested=False)).process(1, bytes(20))) == 1
+
+
+def test_a_program_nested_too_deeply() -> None:
+    with pytest.raises(UnsupportedConstruct, match="nested"):
+        _load("timestamps", _chained(300, nested=True))

@@ -72,16 +72,26 @@ class PipelineWriter:
         return table.default is None or table.profile is not None
 
     def _node(self, name: str, shape: Structure) -> None:
-        if name in self._pipeline.tables:
-            self._table(self._pipeline.tables[name], lambda target: self._go(target, shape))
-        else:
-            self._condition(self._pipeline.conditions[name], shape)
-        for merge in shape.merges[name]:
-            if merge in shape.guarded:
-                with self._writer.block(f"if goto == {self._numbers[merge]}"):
-                    self._node(merge, shape)
+        """Write a node and all that follows inside the same block. A straight line of any length takes no recursion."""
+        following: str | None = name
+        while following is not None:
+            name, following = following, None
+            if name in self._pipeline.tables:
+                only = self._table(self._pipeline.tables[name], lambda target: self._go(target, shape))
+                if only and only[0] is not None and only[0] not in shape.shared:
+                    following = only[0]
+                elif only:
+                    self._go(only[0], shape)
             else:
-                self._node(merge, shape)
+                self._condition(self._pipeline.conditions[name], shape)
+            for merge in shape.merges[name]:
+                if merge in shape.guarded:
+                    with self._writer.block(f"if goto == {self._numbers[merge]}"):
+                        self._node(merge, shape)
+                elif merge == shape.merges[name][-1]:
+                    following = merge
+                else:
+                    self._node(merge, shape)
 
     def _go(self, target: str | None, shape: Structure) -> None:
         if target is None:
@@ -104,15 +114,14 @@ class PipelineWriter:
 
     # Tables
 
-    def _table(self, table: Table, go: Callable[[str | None], None]) -> None:
+    def _table(self, table: Table, go: Callable[[str | None], None]) -> tuple[str | None, ...]:
+        """Write a table; returns the only way on from it, or nothing where each way has been written."""
         ways = self._ways(table)
         fixed = self._fixed_action(table)
         if fixed is not None:
             action, arguments = fixed
             self._body(action, {index: constant(value) for index, value in enumerate(arguments)})
-            if not _always_exits(action):
-                go(self._after(table, action))
-            return
+            return () if _always_exits(action) else (self._after(table, action),)
         self._writer.comment(f"table {table.name}", table.location)
         tells_hit = table.next_by_hit is not None and len(ways) == 2
         self._lookup(table, keeps_row=tells_hit)
@@ -122,8 +131,7 @@ class PipelineWriter:
                 go(table.next_by_hit[0])
             with self._writer.block("else", optional=True):
                 go(table.next_by_hit[1])
-        elif len(ways) == 1:
-            go(ways[0])
+        return ways if len(ways) == 1 else ()
 
     def _fixed_action(self, table: Table) -> tuple[Action, Sequence[int]] | None:
         """The action of a table that always runs the same one, as the compiler makes around plain statements."""

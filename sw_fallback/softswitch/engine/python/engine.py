@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from types import CodeType
 
 from softswitch.arrays import CounterStore, MeterStore, RegisterStore
 from softswitch.engine.python.context import Numbers
 from softswitch.engine.python.names import Names
-from softswitch.engine.python.translate import InstanceType, translate
+from softswitch.engine.python.translate import InstanceType, Translation, translate
+from softswitch.errors import UnsupportedConstruct
 from softswitch.program import Program
 from softswitch.replication import ReplicationStore
 from softswitch.stats import Stats
@@ -69,11 +71,10 @@ class PythonEngine:
         emit_digest: Callable[[int, tuple[int, ...]], None],
         stats: Stats,
     ) -> None:
-        self.translation = translate(program, stores.tables, numbers, drop_port)
+        self.translation, code = _translated(program, stores, numbers, drop_port)
         self._clock = clock
         self._stats = stats
         self._work: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
-        code = compile(self.translation.source, f"<translated {program.name or 'program'}>", "exec")
         scope: dict[str, object] = {
             **_objects(stores, self.translation.names),
             **self.translation.objects,
@@ -111,6 +112,9 @@ class PythonEngine:
             work.clear()
             stats.assertions_failed += 1
             _program_log.error("%s", failure)
+        except BaseException:
+            work.clear()
+            raise
         stats.packets_out += len(out)
         return out
 
@@ -124,6 +128,15 @@ class PythonEngine:
                 self._work.clear()
                 return
             function(*arguments)
+
+
+def _translated(program: Program, stores: Stores, numbers: Numbers, drop_port: int) -> tuple[Translation, CodeType]:
+    """The translation and its code. Python nests blocks no deeper than 100 levels, and so can programs."""
+    try:
+        translation = translate(program, stores.tables, numbers, drop_port)
+        return translation, compile(translation.source, f"<translated {program.name or 'program'}>", "exec")
+    except (IndentationError, RecursionError, MemoryError) as error:
+        raise UnsupportedConstruct("control flow or an expression nested this deeply") from error
 
 
 def _objects(stores: Stores, names: Names) -> dict[str, object]:
