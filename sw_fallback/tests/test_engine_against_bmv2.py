@@ -7,8 +7,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from softswitch.switch import Entity
-
 from sw_fallback.tests import bmv2
 from sw_fallback.tests.engine_packets import (
     Packet,
@@ -20,6 +18,8 @@ from sw_fallback.tests.engine_packets import (
     stacks_packets,
 )
 from sw_fallback.tests.engine_programs import CompiledProgram
+
+from softswitch.switch import Entity
 
 pytestmark = [
     pytest.mark.server,
