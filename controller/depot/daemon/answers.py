@@ -59,7 +59,7 @@ def switch_row(runner: SwitchRunner) -> Row:
         "sessions": len(core.tracker),
         "neighbours": core.neighbours.count(),
         "entries": {table.value: count for table, count in core.entries_held.items()},
-        "backlog": shell.backlog,
+        "backlog": runner.backlog,
         "updates_written": shell.updates_written,
         "updates_failed": shell.updates_failed,
         "connects": shell.connects,

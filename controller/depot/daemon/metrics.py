@@ -163,7 +163,7 @@ def _switch_samples(runner: SwitchRunner) -> Iterator[Sample]:
     yield Metrics.SWITCH_CONNECTS, name, shell.connects
     yield Metrics.SESSIONS, name, len(core.tracker)
     yield Metrics.NEIGHBOURS, name, core.neighbours.count()
-    yield Metrics.BACKLOG, name, shell.backlog
+    yield Metrics.BACKLOG, name, runner.backlog
     yield Metrics.WRITES, name, shell.updates_written
     yield Metrics.WRITE_ERRORS, name, shell.updates_failed
     yield Metrics.DIFFERENCES, name, runner.differences

@@ -64,7 +64,12 @@ class SwitchRunner:
     @property
     def in_sync(self) -> bool:
         """Whether it holds all it should, as far as we know."""
-        return self.shell.ready and not self.shell.backlog and self._rereading is None and not self.core.reread_pending
+        return self.shell.ready and not self.backlog and self._rereading is None and not self.core.reread_pending
+
+    @property
+    def backlog(self) -> int:
+        """Updates that the switch lacks."""
+        return self.shell.backlog + self.core.tracker.waiting
 
     @property
     def lost_reason(self) -> str:
@@ -84,7 +89,7 @@ class SwitchRunner:
     def settle(self) -> None:
         """Do what follows from what the core was told."""
         now = self._now()
-        output = self.core.take_output(now)
+        output = self.core.take_output(now, connections=self.shell.has_room)
         if output.batches:
             self.shell.submit(output.batches)
         if output.connections:
@@ -185,6 +190,11 @@ class SwitchRunner:
             wire.error("%s: and %d writes more were refused", self.name, len(failures) - MOST_FAILURES_LOGGED)
         self.core.failed(failures, self._now())
         self.settle()
+
+    def drained(self) -> None:
+        """There is room for what sessions need."""
+        if self.core.tracker.waiting:
+            self.settle()
 
     def _log_reconciled(self, reconciled: Reconciled) -> None:
         self.reconciled = reconciled

@@ -109,6 +109,9 @@ class Observer(Protocol):
     def failed(self, failures: Sequence[WriteFailure]) -> None:
         """These updates were refused."""
 
+    def drained(self) -> None:
+        """There is room for more updates of connections."""
+
 
 class SwitchShell:
     """The client of one switch. `run` it as a task; `submit` and `send` may be called while it is primary."""
@@ -126,6 +129,8 @@ class SwitchShell:
         """The last batch of connections while it may still grow."""
         self._open_keys: set[tuple[object, ...]] = set()
         """The keys in it."""
+        self._in_flight = 0
+        """Updates of the batch that is being written."""
         self._wake = asyncio.Event()
         self._outbox: asyncio.Queue[p4r.StreamMessageRequest] = asyncio.Queue()
         self._early: deque[p4r.StreamMessageResponse] = deque(maxlen=EARLY_MESSAGES)
@@ -152,8 +157,13 @@ class SwitchShell:
 
     @property
     def backlog(self) -> int:
-        """Updates that wait to be written."""
-        return sum(len(work) for work in self._work if isinstance(work, list))
+        """Updates that are not known to be written yet."""
+        return self._in_flight + sum(len(work) for work in self._work if isinstance(work, list))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether updates of connections should be submitted now: what comes later would wait behind them."""
+        return self.backlog < 2 * BATCH_SIZE
 
     # Writing
 
@@ -255,6 +265,7 @@ class SwitchShell:
         self._ready = False
         self._early.clear()
         self._open_batch = None
+        self._in_flight = 0
         while self._work:
             work = self._work.popleft()
             if isinstance(work, asyncio.Future) and not work.done():
@@ -370,7 +381,10 @@ class SwitchShell:
                 if not self._work:
                     self._open_batch = None
                 if isinstance(work, list):
+                    self._in_flight = len(work)
                     await self._write(connection, work)
+                    self._in_flight = 0
+                    self._observer.drained()
                 elif isinstance(work, PacketOut):
                     self.send(work)
                 elif not work.done():

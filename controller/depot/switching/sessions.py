@@ -253,6 +253,11 @@ class SessionTracker:
                 commands.append(RemoveEntry(key))
         return commands
 
+    @property
+    def waiting(self) -> int:
+        """How many entries may have to change: what `take_commands` would look at."""
+        return len(self._dirty)
+
     def take_notices(self) -> list[SessionNotice]:
         """Return what became of sessions since the last call, in order."""
         notices, self._notices = self._notices, []

@@ -286,15 +286,20 @@ class SwitchCore:
         if self._connected and any(not self._sessions_on(member_id) for member_id in self._kept):
             self._compare(now)
 
-    def take_output(self, now: float) -> Output:
-        """Return what follows from all that was told since the last call."""
+    def take_output(self, now: float, *, connections: bool = True) -> Output:
+        """Return what follows from all that was told since the last call.
+
+        connections: whether to take what sessions need too. While the switch is behind, leave it: of a session that
+        changes meanwhile only the last state is written, and a new schedule does not wait behind thousands of them.
+        """
         self._take_neighbours(now)
         output, self._output = self._output, Output()
         notices = self._tracker.take_notices()
         if not self._connected:  # answers are not seen either: they may well have come
             return Output(notices=[one for one in notices if not isinstance(one, SynUnanswered)])
         output.notices += notices
-        output.connections = [command_update(command) for command in self._tracker.take_commands()]
+        if connections:
+            output.connections = [command_update(command) for command in self._tracker.take_commands()]
         return output
 
     def _take_neighbours(self, now: float) -> None:
@@ -304,8 +309,8 @@ class SwitchCore:
         for packet in neighbours.unreachable:
             if (answer := self.icmp.error(packet, Trouble.HOST_UNREACHABLE, now)) is not None:
                 self._output.packets.append(answer)
-        self._output.packets += neighbours.requests
-        self._output.packets_after += neighbours.released
+        # an answer is only heard at an address that the switch knows as ours
+        self._output.packets_after += [*neighbours.requests, *neighbours.released]
         for waiting in (neighbours.changes, neighbours.unreachable, neighbours.requests, neighbours.released):
             waiting.clear()
 
