@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TypeVar
 
 from softswitch.arrays import check_counter
@@ -73,6 +73,8 @@ EntityKey = TableKey | MemberKey | GroupKey | MulticastKey | SessionKey
 
 MAX_DIGESTS = 65536
 """Digest samples kept until somebody takes them; a burst of new sessions fits, a forgotten switch stays small."""
+MAX_IDLE = 16384
+"""Idle entries reported at once, so that packets do not wait long when a million sessions fall silent together."""
 
 T = TypeVar("T")
 
@@ -327,8 +329,12 @@ class Switch:
         return taken
 
     def idle_entries(self, now_ns: int) -> list[TableKey]:
-        """Entries not hit for their idle timeout; each is reported once per timeout that passes (P4Runtime 16.5)."""
-        return list(chain.from_iterable(table.idle(now_ns) for table in self._tables.values()))
+        """Entries not hit for their idle timeout; each is reported once per timeout that passes (P4Runtime 16.5).
+
+        At most `MAX_IDLE`: when more are due, the next call goes on with the longest overdue of each table.
+        """
+        due = chain.from_iterable(table.idle(now_ns) for table in self._tables.values())
+        return list(islice(due, MAX_IDLE))
 
     def time_since_last_hit(self, key: TableKey) -> int:
         """Nanoseconds since the entry was last hit, or written when it never was."""

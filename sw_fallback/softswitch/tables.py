@@ -114,6 +114,7 @@ class TableState:
         self._width_limits = tuple((1 << width) - 1 for width in binding.widths)
         self._own_default = (store.miss.action, store.miss.params)
         self._action_ids = resolver.ids()
+        self._prioritized = binding.info.needs_priority
         self._timers: list[tuple[int, int, Row]] = []
         self._timer_count = 0
         self._simple = store.table.kind is MatchKind.EXACT and binding.positions == tuple(range(len(binding.positions)))
@@ -168,11 +169,14 @@ class TableState:
 
     def key(self, row: Row) -> TableKey:
         """What names a row to a client."""
-        kinds, raw = self._store.table.key, row.raw
+        raw = row.raw
+        if self._simple:
+            return TableKey(self.info.id, tuple(map(Exact, raw if isinstance(raw, tuple) else (raw,))))
+        kinds = self._store.table.key
         match: list[FieldMatch | None] = [None] * len(kinds)
         for index, (position, part) in enumerate(zip(self._binding.positions, self._raw_parts(raw), strict=True)):
             match[position] = self._describe(kinds[index].kind, part, position)
-        return TableKey(self.info.id, tuple(match), row.priority if self.info.needs_priority else 0)
+        return TableKey(self.info.id, tuple(match), row.priority if self._prioritized else 0)
 
     def _raw_parts(self, raw: Any) -> list[tuple[int, int]]:
         """(value, mask) or (low, high) of each key field of the device config."""
@@ -254,7 +258,7 @@ class TableState:
         return self._checked_raw(key)
 
     def _checked_raw(self, key: TableKey) -> Any:
-        if self.info.needs_priority:
+        if self._prioritized:
             if not 0 < key.priority <= MAX_PRIORITY:
                 raise InvalidArgument(f"an entry of table '{self.info.name}' needs a priority above zero")
         elif key.priority:

@@ -393,3 +393,16 @@ def test_digests_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     assert switch.take_digests() == [(digest, (10 + number, number)) for number in range(3)]
     assert switch.stats.digests_lost == 2
     assert switch.take_digests() == []
+
+
+def test_idle_entries_come_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("softswitch.switch.MAX_IDLE", 4)
+    clock = VirtualClock()
+    switch = MATCHES.switch(clock)
+    entries = [exact(number, idle_ns=1_000_000_000) for number in range(10)]
+    for entry in entries:
+        switch.insert(entry)
+    clock.pass_seconds(1)
+    portions = [switch.idle_entries(clock.now_ns) for _ in range(4)]
+    assert [len(portion) for portion in portions] == [4, 4, 2, 0]
+    assert [key for portion in portions for key in portion] == [entry.key for entry in entries]
