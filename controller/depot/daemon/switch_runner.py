@@ -63,8 +63,9 @@ class SwitchRunner:
 
     @property
     def in_sync(self) -> bool:
-        """Whether it holds all it should, as far as we know."""
-        return self.shell.ready and not self.backlog and self._rereading is None and not self.core.reread_pending
+        """Whether it holds all it should, as far as we know; what sessions of this moment need is in `backlog`."""
+        shell = self.shell
+        return shell.ready and shell.settled and self._rereading is None and not self.core.reread_pending
 
     @property
     def backlog(self) -> int:

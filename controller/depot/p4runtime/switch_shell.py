@@ -129,8 +129,8 @@ class SwitchShell:
         """The last batch of connections while it may still grow."""
         self._open_keys: set[tuple[object, ...]] = set()
         """The keys in it."""
-        self._in_flight = 0
-        """Updates of the batch that is being written."""
+        self._in_flight: list[Update] = []
+        """The batch that is being written."""
         self._wake = asyncio.Event()
         self._outbox: asyncio.Queue[p4r.StreamMessageRequest] = asyncio.Queue()
         self._early: deque[p4r.StreamMessageResponse] = deque(maxlen=EARLY_MESSAGES)
@@ -158,7 +158,13 @@ class SwitchShell:
     @property
     def backlog(self) -> int:
         """Updates that are not known to be written yet."""
-        return self._in_flight + sum(len(work) for work in self._work if isinstance(work, list))
+        return len(self._in_flight) + sum(len(work) for work in self._work if isinstance(work, list))
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything but connections is written, as far as it was submitted."""
+        waiting = [self._in_flight, *(work for work in self._work if isinstance(work, list))]
+        return all(batch[0].entry.table is Table.CONNECTION for batch in waiting if batch)
 
     @property
     def has_room(self) -> bool:
@@ -265,7 +271,7 @@ class SwitchShell:
         self._ready = False
         self._early.clear()
         self._open_batch = None
-        self._in_flight = 0
+        self._in_flight = []
         while self._work:
             work = self._work.popleft()
             if isinstance(work, asyncio.Future) and not work.done():
@@ -381,9 +387,9 @@ class SwitchShell:
                 if not self._work:
                     self._open_batch = None
                 if isinstance(work, list):
-                    self._in_flight = len(work)
+                    self._in_flight = work
                     await self._write(connection, work)
-                    self._in_flight = 0
+                    self._in_flight = []
                     self._observer.drained()
                 elif isinstance(work, PacketOut):
                     self.send(work)
