@@ -13,6 +13,7 @@ import pytest
 
 from depot import config
 from depot.address import format_address
+from depot.demo import main
 from depot.demo.clients import LoadReport, parse_wrk, spread, url
 from depot.demo.configuration import Service, configuration
 from depot.demo.kernel import counter, listens, received_bytes
@@ -68,6 +69,12 @@ def test_configuration_is_one_the_depot_takes() -> None:
     assert {member.port for member in read.vips[1].members} == {8080}
     assert read.depot.socket == Path("/tmp/a b/depot.sock")
     assert format_address(read.vips[0].health.source or 0) == "10.2.0.250"
+
+
+def test_printed_configuration_is_an_example_that_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--print-config"]) == 0
+    read = config.parse(capsys.readouterr().out, "depot.toml")
+    assert {(vip.mode.value, len(vip.members)) for vip in read.vips} == {("nat", 3), ("dsr", 3)}
 
 
 def test_closing_table_and_json() -> None:

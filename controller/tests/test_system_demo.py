@@ -23,15 +23,27 @@ pytestmark = [
     pytest.mark.skipif(bool(missing_programs(("nginx", "curl", "wrk"))), reason="needs nginx, curl and wrk"),
 ]
 
-Traces = tuple[set[str], set[str], set[str]]
+
+def traces(prefix: str) -> list[str]:
+    """What exists of a lab: namespaces, links outside of them, files, processes that name it or run in it."""
+    assert prefix.startswith("depot-")
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.splitlines()
+    namespaces = [line.split()[0] for line in listed if line.startswith(prefix)]
+    inside = [
+        f"process {pid} in {name}"
+        for name in namespaces
+        for pid in subprocess.run(
+            ["ip", "netns", "pids", name], capture_output=True, text=True, check=True
+        ).stdout.split()
+    ]
+    files = [str(path) for path in Path(tempfile.gettempdir()).glob(prefix + "*")]
+    return [*namespaces, *inside, *files, *processes_of(prefix)]
 
 
-def traces() -> Traces:
-    """Namespaces, links and files that a lab makes, as they are now."""
-    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
-    files = {path.name for path in Path(tempfile.gettempdir()).glob("depot-*")}
-    return set(listed.split()), {line.split(": ")[1] for line in links.splitlines()}, files
+def links() -> set[str]:
+    """Interfaces outside the labs' namespaces."""
+    listed = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    return {line.split(": ")[1] for line in listed.splitlines()}
 
 
 def processes_of(prefix: str) -> list[str]:
@@ -48,6 +60,11 @@ def processes_of(prefix: str) -> list[str]:
     return found
 
 
+def prefix_in(text: str) -> str:
+    """The prefix that the demo's first lines tell."""
+    return next(line for line in text.splitlines() if "names begin with" in line).split()[-1].rstrip("-")
+
+
 def start(*words: str) -> subprocess.Popen[str]:
     """The demo in the background."""
     argv = [program("depot"), "demo", *words]
@@ -59,7 +76,7 @@ def start(*words: str) -> subprocess.Popen[str]:
 def test_all_claims_hold(target: str) -> None:
     if missing_programs([Target(target).program]) and target == Target.BMV2.value:
         pytest.skip("simple_switch_grpc is not on the PATH")
-    before = traces()
+    before = links()
     demo = start("--json", "--target", target)
     out, story = demo.communicate(timeout=200)
     assert demo.returncode == 0, story
@@ -67,50 +84,46 @@ def test_all_claims_hold(target: str) -> None:
     assert report["held"] is True
     assert len(report["findings"]) >= 15
     assert all(finding["held"] for finding in report["findings"])
-    assert traces() == before
+    assert traces(prefix_in(story)) == []
+    assert links() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("line", ["nginx runs", "curl http"])
 def test_nothing_is_left_after_an_interruption(number: signal.Signals, line: str) -> None:
-    before = traces()
     demo = start()
     assert demo.stdout is not None
-    prefix = ""
+    story = ""
     for text in demo.stdout:
-        if "names begin with" in text:
-            prefix = text.split()[-1].rstrip("-")
+        story += text
         if line in text:
             break
-    assert prefix.startswith("depot-")
+    assert traces(prefix_in(story)) != []
     os.killpg(demo.pid, number)
     demo.communicate(timeout=30)
     assert demo.returncode == 130
-    assert traces() == before
-    assert processes_of(prefix) == []
+    assert traces(prefix_in(story)) == []
 
 
 def test_nothing_is_left_after_an_error() -> None:
-    before = traces()
     lab = Lab()
     build_network(lab)
     sleeper = lab.start("client1", "sleeper", "sleep", "1000")
     with pytest.raises(LabError, match="status 3"), lab:
         lab.run("client1", "sh", "-c", "exit 3")
-    assert traces() == before
+    assert traces(lab.prefix) == []
     assert not sleeper.running
 
 
 def test_a_kept_lab_is_removed_by_its_name() -> None:
-    before = traces()
     with Lab(keep=True) as lab:
         build_network(lab)
         sleeper = lab.start("client1", "sleeper", "sleep", "1000")
     assert sleeper.running
-    assert lab.full_name("client1") in traces()[0]
+    assert lab.full_name("client1") in traces(lab.prefix)
     assert remove_lab(lab.prefix) == len(lab.namespaces) == 8
     assert sleeper.popen.wait(5) != 0
-    assert traces() == before
+    assert traces(lab.prefix) == []
 
 
 def test_a_foreign_prefix_is_refused() -> None:

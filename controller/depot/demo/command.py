@@ -8,14 +8,16 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from depot.demo.box import Box, Target
+from depot.demo.configuration import configuration
 from depot.demo.lab import Lab, LabError, missing_programs, remove_lab
 from depot.demo.network import CLIENTS, DEPOT
 from depot.demo.screen import Finding, Screen, findings_as_json
-from depot.demo.story import Story
+from depot.demo.story import Story, services
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", choices=targets, default="softswitch", help="the switch, default: %(default)s")
     parser.add_argument("--keep", action="store_true", help="leave everything standing and say how to look around")
     parser.add_argument("--json", action="store_true", help="print the closing table as JSON, the story to stderr")
+    parser.add_argument("--print-config", action="store_true", help="print its depot.toml, an example, and do no more")
     parser.add_argument("--remove", metavar="PREFIX", help="remove what an earlier run left standing, and do no more")
 
 
@@ -47,6 +50,9 @@ def run(given: argparse.Namespace) -> int:
 
     Returns 0 if all that is claimed held, 1 if not, 2 if it could not be run here, 130 after Ctrl-C or SIGTERM.
     """
+    if given.print_config:
+        print(configuration(services(), Path("/run/depot.sock")), end="")
+        return _HELD
     try:
         _expect_able(Target(given.target))
         if given.remove:
@@ -67,7 +73,7 @@ def run(given: argparse.Namespace) -> int:
 def _play(given: argparse.Namespace) -> int:
     target = Target(given.target)
     screen = Screen(sys.stderr if given.json else sys.stdout)
-    screen.plain(f"depot demo: two clients, three nginx, one P4 switch ({target.program}); about a minute")
+    screen.plain(f"depot demo: two clients, three nginx, one P4 switch ({target.program}); half a minute")
     with Lab(keep=given.keep) as lab:
         story = Story(lab, Box(lab, target), screen)
         try:
