@@ -30,7 +30,7 @@ def open_shell(config_file: Path, name: str | None, python: str | None, election
         print(f"depot shell: {error}", file=sys.stderr)
         return 1
     argv = [
-        interpreter, "-m", "p4runtime_sh.shell",
+        interpreter, "-m", "p4runtime_sh",
         "--grpc-addr", str(switch.address),
         "--device-id", str(switch.device_id),
         "--election-id", f"0,{election_id if election_id is not None else 1}",

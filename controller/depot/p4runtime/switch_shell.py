@@ -50,7 +50,9 @@ DIGEST_LIST_SIZE = 32
 """Small: BMv2 waits up to 0.2 s for a list to become full, whatever timeout it is given."""
 DIGEST_TIMEOUT_NS = 1_000_000
 """A digest waits a millisecond for others: long enough to share a message, short beside a round trip."""
-DIGEST_ACK_TIMEOUT_NS = 1_000_000_000
+DIGEST_ACK_TIMEOUT_NS = 0
+"""Nothing is held back until acknowledged: a client that uses its port again within milliseconds causes samples equal
+to those of the session before, and without them the new session's answer would count as missing."""
 
 events = logging.getLogger("depot.events")
 wire = logging.getLogger("depot.wire")

@@ -11,8 +11,9 @@ import struct
 from collections.abc import Mapping
 from enum import Enum
 
-from depot.address import same_family
+from depot.address import Endpoint, same_family
 from depot.config.model import PortConfig
+from depot.p4runtime.entry import Entry
 from depot.p4runtime.packets import PacketIn, PacketOut
 from depot.switching.frames import (
     PROTOCOL_ICMP,
@@ -105,11 +106,29 @@ class IcmpErrors:
         else:
             length = len(packet.payload) - (offset >> 4) * 4 + bool(flags & _SYN) + bool(flags & _FIN)
             numbers = (0, (sequence + length) & 0xFFFFFFFF, _RST | _ACK)
-        start = struct.pack("!HHIIBBH", destination_port, source_port, numbers[0], numbers[1], 5 << 4, numbers[2], 0)
-        total = transport_checksum(packet.destination, packet.source, PROTOCOL_TCP, start + bytes(4))
-        segment = start + struct.pack("!HH", total, 0)
-        answer = ip_packet(packet.destination, packet.source, PROTOCOL_TCP, segment)
+        sender = Endpoint(packet.destination, destination_port)
+        answer = _reset_segment(sender, Endpoint(packet.source, source_port), *numbers)
         return PacketOut(ip_frame(packet.src_mac, packet.dst_mac, answer), egress_port=offender.ingress_port)
+
+    def reset_receiver(self, offender: PacketIn, sender: Endpoint, way: Entry, now: float) -> PacketOut | None:
+        """Return the TCP reset that a segment's receiver gets instead of it.
+
+        sender: who the receiver takes the segment to be from. way: the neighbour entry by which the receiver is reached.
+        A receiver that has not seen all before answers with what it has seen (RFC 5961, 3.2), and is reset by that.
+        """
+        packet = parse_frame(offender.payload)
+        if packet is None or packet.protocol != PROTOCOL_TCP or packet.later_fragment or len(packet.payload) < 20:
+            return None
+        _, port, sequence, acknowledgment, _, flags = struct.unpack_from("!HHIIBB", packet.payload)
+        if flags & _RST:
+            return None
+        if not self._resets.take(now):
+            self.suppressed += 1
+            return None
+        receiver = Endpoint(packet.destination, port)
+        segment = _reset_segment(sender, receiver, sequence, acknowledgment, _RST | flags & _ACK)
+        source_mac, destination_mac = way.params
+        return PacketOut(ip_frame(destination_mac, source_mac, segment), egress_port=way.values[0])
 
     def _own_address(self, port: PortConfig, towards: int) -> int | None:
         """An address of the family: of the port the packet came in at (RFC 1812 4.3.2.4), else of any."""
@@ -118,6 +137,13 @@ class IcmpErrors:
                 if same_family(interface.address, towards):
                     return interface.address
         return None
+
+
+def _reset_segment(sender: Endpoint, receiver: Endpoint, sequence: int, acknowledgment: int, flags: int) -> bytes:
+    """An IP packet with a TCP segment that is nothing but its flags."""
+    start = struct.pack("!HHIIBBH", sender.port, receiver.port, sequence, acknowledgment, 5 << 4, flags, 0)
+    total = transport_checksum(sender.address, receiver.address, PROTOCOL_TCP, start + bytes(4))
+    return ip_packet(sender.address, receiver.address, PROTOCOL_TCP, start + struct.pack("!HH", total, 0))
 
 
 def _may_be_told(packet: IpPacket, trouble: Trouble) -> bool:

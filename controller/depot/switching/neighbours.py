@@ -172,7 +172,6 @@ class Neighbours:
         """The switch took no entry for this next hop: it cannot be reached for now."""
         known = self._known.get(hop)
         if known is not None and known.mac is not None:
-            known.mac = None
             self._fail(known, now)
 
     def next_deadline(self) -> float | None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from depot.address import FlowKey, Protocol
+from depot.address import Endpoint, FlowKey, Protocol
 from depot.config.model import SwitchConfig, VipConfig
 from depot.p4runtime.entry import Action, Entry, EntryKey, Table
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
@@ -21,6 +21,7 @@ from depot.p4runtime.write_errors import WriteFailure
 from depot.switching.commands import InstallEntry, SessionNotice, SynUnanswered, Verdict
 from depot.switching.connections import command_update, install_entry
 from depot.switching.desired import member_action, member_destination, service_entries, vip_key
+from depot.switching.frames import parse_frame
 from depot.switching.icmp import IcmpErrors, Trouble
 from depot.switching.identities import Identities, MemberAction
 from depot.switching.neighbours import Neighbours
@@ -250,8 +251,23 @@ class SwitchCore:
             answer = self.icmp.error(packet, Trouble.TOO_BIG, now, packet.detail)
         elif packet.reason == PuntReason.RESET_SESSION:
             answer = self.icmp.reset(packet, now)
+            if (told := self._reset_client(packet, now)) is not None:
+                self._output.packets.append(told)
         if answer is not None:
             self._output.packets.append(answer)
+
+    def _reset_client(self, offender: PacketIn, now: float) -> PacketOut | None:
+        """Tell the client of a scrapped session whose NAT member still sends: it may have nothing to say itself."""
+        packet = parse_frame(offender.payload)
+        if packet is None or len(packet.payload) < 2:
+            return None
+        source = (packet.source, int.from_bytes(packet.payload[:2], "big"), int(Protocol.TCP))
+        vip = self._held.get(EntryKey(Table.NAT_SOURCE, source))
+        hop = self._routing.next_hop(packet.destination)
+        way = self._held.get(EntryKey(Table.NEIGHBOUR, tuple(hop))) if hop is not None else None
+        if vip is None or way is None:
+            return None
+        return self.icmp.reset_receiver(offender, Endpoint(*vip.params), way, now)
 
     def failed(self, failures: Iterable[WriteFailure], now: float) -> None:
         """These writes were refused: the tables are read back before long, and what is missing is tried again.
