@@ -28,6 +28,9 @@ _ANSWER = struct.Struct("!16sIIQI")
 """Member's name, length of the payload, its checksum, sequence number, checksum of all the client has sent."""
 _LAST = 1 << 63
 """Added to the sequence number of a session's last record."""
+_STREAM = 1 << 62
+"""Added to the sequence number of a record after which the client only listens, and the server never stops."""
+_STREAM_PAUSE, _STREAM_BLOCK = 0.05, 1000
 _BACKLOG = 1024
 _GLANCE = 0.02
 """Seconds between looks at all sessions; an event per record would cost more."""
@@ -48,14 +51,19 @@ async def _serve_session(name: bytes, reader: asyncio.StreamReader, writer: asyn
         while True:
             size, checksum, sequence = _RECORD.unpack(await reader.readexactly(_RECORD.size))
             data = await reader.readexactly(size)
-            if crc32(data) != checksum or sequence & ~_LAST != expected:
-                print(f"record {expected}: {sequence & ~_LAST}, checksum {crc32(data)} {checksum}", file=sys.stderr)
+            number = sequence & ~(_LAST | _STREAM)
+            if crc32(data) != checksum or number != expected:
+                print(f"record {expected}: {number}, checksum {crc32(data)} {checksum}", file=sys.stderr)
                 writer.transport.abort()
                 return
             total, expected = crc32(data, total), expected + 1
-            answer = payload(sequence & ~_LAST, size)
+            answer = payload(number, size)
             writer.write(_ANSWER.pack(name, len(answer), crc32(answer), sequence, total) + answer)
             await writer.drain()
+            while sequence & _STREAM:
+                writer.write(bytes(_STREAM_BLOCK))
+                await writer.drain()
+                await asyncio.sleep(_STREAM_PAUSE)
             if sequence & _LAST:
                 break  # the server closes first: the client's port is free again at once
     except (OSError, asyncio.IncompleteReadError):
@@ -120,11 +128,11 @@ class Session:
         host, port = self.writer.get_extra_info("sockname")[:2]
         return f"{host} {port} {self.writer.get_extra_info('peername')[0]}"
 
-    async def exchange(self, last: bool = False) -> None:
-        """Send a record and check its answer. Raises OSError, EOFError, ValueError, TimeoutError."""
+    async def exchange(self, mark: int = 0) -> None:
+        """Send a record, marked or not, and check its answer. Raises OSError, EOFError, ValueError, TimeoutError."""
         data = payload(self.records * 2 + 1, self.size)
         self.total = crc32(data, self.total)
-        mark = self.records | (_LAST if last else 0)
+        mark |= self.records
         self.writer.write(_RECORD.pack(len(data), crc32(data), mark) + data)
         name, size, checksum, sequence, total = _ANSWER.unpack(await self.reader.readexactly(_ANSWER.size))
         answer = await self.reader.readexactly(size)
@@ -136,13 +144,27 @@ class Session:
         self.member = member
         self.records += 1
 
+    async def listen(self, patience: float) -> None:
+        """Have the server send for ever and say nothing more."""
+        try:
+            await self.exchange(_STREAM)
+            while True:
+                async with asyncio.timeout(patience):
+                    await self.reader.readexactly(_STREAM_BLOCK)
+        except TimeoutError:
+            self.lost = f"no answer for {patience:g} s ({self.member})"
+        except (OSError, EOFError, ValueError) as error:
+            self.lost = f"{type(error).__name__}: {error} ({self.member})"
+        finally:
+            self.writer.close()
+
     async def live(self, patience: float) -> None:
         """Exchange records until told to end."""
         try:
             while not self.ended:
                 last = self.ending.is_set()
                 async with asyncio.timeout(patience):
-                    await self.exchange(last)
+                    await self.exchange(_LAST if last else 0)
                     if last:
                         if await self.reader.read(1):
                             raise ValueError("bytes after the last answer")
@@ -201,15 +223,26 @@ class Driver:
         self.sockets: list[socket.socket] = []
 
     async def open(
-        self, address: str, port: int, count: int, pauses: Sequence[float], sizes: Sequence[int], patience: float
+        self,
+        address: str,
+        port: int,
+        count: int,
+        pauses: Sequence[float],
+        sizes: Sequence[int],
+        patience: float,
+        listen: bool = False,
     ) -> dict[str, object]:
-        """Hold `count` more sessions, of each pause and size in turn; answers when all have exchanged a record."""
+        """Hold `count` more sessions, of each pause and size in turn; answers when all have exchanged a record.
+
+        listen: they say no more after it, and the server never stops.
+        """
         failed = []
         for index in range(count):
             try:
                 session = await open_session(address, port, pauses[index % len(pauses)], sizes[index % len(sizes)])
                 self.sessions.append(session)
-                self.tasks.append(asyncio.create_task(session.live(patience)))
+                doing = session.listen(patience) if listen else session.live(patience)
+                self.tasks.append(asyncio.create_task(doing))
             except (OSError, TimeoutError) as error:
                 failed.append(f"{type(error).__name__}: {error}")
         while any(not session.records and session.lost is None for session in self.sessions):  # noqa: ASYNC110
@@ -261,7 +294,7 @@ class Driver:
             try:
                 session = await open_session(address, port, 0, 64, local)
                 async with asyncio.timeout(10):
-                    await session.exchange(last=True)
+                    await session.exchange(_LAST)
                     await session.reader.read(1)
                 session.writer.close()
                 await session.writer.wait_closed()

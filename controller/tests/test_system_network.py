@@ -10,7 +10,7 @@ import pytest
 from controller.tests.system_lab import HERE, NAT, NEEDS, PORT, SystemLab, services, system
 
 from depot.demo.lab import LabError, wait_until
-from depot.demo.network import CLIENTS, MEMBERS, PORTS
+from depot.demo.network import CLIENTS, HEALTH_SOURCE, MEMBERS, PORTS
 
 __all__ = ["system"]  # the fixture
 
@@ -142,3 +142,32 @@ def test_clients_of_a_dead_member_are_reset(system: SystemLab, cable: str) -> No
     assert report["members"] == {"member1": 10, "member2": 10}
     assert set(system.probe(6)) == {"member1", "member2"}
     assert system.drive(CLIENT, "finish", seconds=10)["ended"] == 20
+
+
+@pytest.fixture
+def unheard(system: SystemLab) -> Iterator[str]:
+    """member2, whose answers to health checks will be lost until the test is over."""
+    name = MEMBERS[1].name
+    yield name
+    for address, family in ((HEALTH_SOURCE.ipv4, 4), (HEALTH_SOURCE.ipv6, 6)):
+        system.lab.ip(name, f"route flush type blackhole to {address}", family=family)
+    for client in CLIENTS:
+        system.drive(client.name, "finish", seconds=0.1)
+    system.wait_all_up()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_clients_that_only_listen_are_reset_too(system: SystemLab, unheard: str, family: int) -> None:
+    """A member counts as dead but still sends: who only waits for more must hear of it as well."""
+    arguments = {"port": PORT, "pauses": [1], "sizes": [100], "patience": 20, "listen": True}
+    answer = system.drive(CLIENT, "open", address=NAT[family], count=9, **arguments)
+    assert answer["failed"] == []
+    assert answer["members"] == dict.fromkeys(NAMES, 3)
+    bits = {4: f"{HEALTH_SOURCE.ipv4}/32", 6: f"{HEALTH_SOURCE.ipv6}/128"}
+    for each, address in bits.items():
+        system.lab.ip(unheard, f"route add blackhole {address}", family=each)
+    system.wait_state(unheard, "down")
+    wait_until(lambda: len(system.drive(CLIENT, "report")["lost"]) == 3, 10.0, "three sessions end", every=0.2)
+    report = system.drive(CLIENT, "report")
+    assert all("ConnectionResetError" in reason and unheard in reason for reason in report["lost"])
+    assert report["members"] == {"member1": 3, "member3": 3}

@@ -113,7 +113,7 @@ class IcmpErrors:
     def reset_receiver(self, offender: PacketIn, sender: Endpoint, way: Entry, now: float) -> PacketOut | None:
         """Return the TCP reset that a segment's receiver gets instead of it.
 
-        sender: who the receiver takes the segment to be from. way: the neighbour entry by which the receiver is reached.
+        sender: who the receiver takes the segment to be from. way: the neighbour entry that leads to the receiver.
         A receiver that has not seen all before answers with what it has seen (RFC 5961, 3.2), and is reset by that.
         """
         packet = parse_frame(offender.payload)
