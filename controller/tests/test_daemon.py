@@ -275,6 +275,30 @@ class TestLife:
         assert tables(switch) == before
         assert daemon.ask("status")["switches"][0]["differences"] == 0
 
+    def test_orders_outlive_the_daemon(self, daemon: Daemon, switch: SwitchProcess) -> None:
+        daemon.ask("drain", "m2")
+        daemon.ask("weight", "m3", "7")
+        daemon.kill()
+        daemon.start()
+        assert slots(switch) == {11: 1, 13: 1}
+        rows = {row["name"]: row for row in daemon.ask("members")}
+        assert (rows["m2"]["state"], rows["m3"]["weight"]) == ("drained", 7)
+        daemon.ask("undrain", "m2")
+        daemon.ask("weight", "m3", "config")
+        daemon.kill()
+        daemon.start()
+        assert slots(switch) == {11: 1, 12: 1, 13: 1}
+
+    @pytest.mark.parametrize(
+        "content", ["[", "7", '[{"vip": "web"}]', '[{"vip":"x","member":"y","drained":true,"weight":1}]']
+    )
+    def test_an_orders_file_that_is_none(self, daemon: Daemon, switch: SwitchProcess, content: str) -> None:
+        daemon.kill()
+        daemon.socket.with_name("depot.sock.orders").write_text(content)
+        daemon.start()
+        assert "depot.sock.orders" in daemon.log
+        assert slots(switch) == {11: 1, 12: 1, 13: 1}
+
     def test_stopped_in_order(self, daemon: Daemon, switch: SwitchProcess) -> None:
         before = tables(switch)
         assert daemon.stop() == 0

@@ -248,6 +248,21 @@ class TestReconnect:
         assert {entry.key: entry for entry in bench.world.entries()} == before
         assert all(bench.say(sport, "A") is member for sport, member in held.items())
 
+    def test_a_new_version_of_the_program_keeps_sessions(self, bench: Bench) -> None:
+        held = {sport: bench.establish(sport) for sport in range(4000, 4006)}
+        carried = bench.world.entries(Table.VIP, Table.MEMBER, Table.CONNECTION)
+        before = {entry.key: entry for entry in bench.world.entries()}
+        bench.world.new_switch()
+        bench.world.new_core()
+        bench.world.connected = True
+        bench.world.core.connected([], bench.world.now, carried)
+        bench.world.settle()
+        after = {entry.key: entry for entry in bench.world.entries()}
+        assert {key: entry for key, entry in after.items() if key.table is not Table.NEIGHBOUR} == {
+            key: entry for key, entry in before.items() if key.table is not Table.NEIGHBOUR
+        }
+        assert all(bench.say(sport, "A") is member for sport, member in held.items())
+
     def test_what_others_wrote_is_removed(self, bench: Bench) -> None:
         from depot.p4runtime.entry import nat_member_entry, schedule_entry
 

@@ -56,6 +56,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.entries: list[list[Entry]] = []
+        self.carried: list[list[Entry]] = []
         self.losses: list[tuple[str, bool]] = []
         self.digests: list[Digest] = []
         self.packets: list[PacketIn] = []
@@ -63,8 +64,9 @@ class Recorder:
         self.failures: list[WriteFailure] = []
         self.rooms = 0
 
-    def primary(self, entries: list[Entry]) -> None:
+    def primary(self, entries: list[Entry], carried: list[Entry]) -> None:
         self.entries.append(entries)
+        self.carried.append(carried)
 
     def lost(self, reason: str, *, superseded: bool) -> None:
         self.losses.append((reason, superseded))
@@ -228,6 +230,20 @@ class TestRealSwitch:
             assert await one.shell.read_counts([Table.MEMBER]) == {member.key: (0, 0)}
             await one.write(*deletes(member))
 
+    async def test_another_version_of_the_program_hands_over_its_sessions(self, pipeline: Pipeline) -> None:
+        kept = [ENTRIES[name] for name in ("connection", "VIP", "NAT member")]
+        with SwitchProcess.running() as own:
+            async with client(own.address, pipeline) as old:
+                await old.ready()
+                await old.write(*inserts(*kept, ENTRIES["own address"]))
+            newer = Pipeline(find_compiled_program())
+            newer.config.cookie.cookie += 1
+            newer.config.p4info.pkg_info.version = "2"
+            async with client(own.address, newer) as new:
+                await new.ready()
+                assert new.heard.entries == [[]], "a new program begins with empty tables"
+                assert set(new.heard.carried[0]) == set(kept)
+
     async def test_a_switch_killed_and_started_again(self, pipeline: Pipeline) -> None:
         with SwitchProcess.running() as own:
             async with client(own.address, pipeline) as one:
@@ -334,6 +350,19 @@ class TestStrangeSwitch:
         async with client(scripted.address, pipeline) as one:
             await one.ready()
         assert scripted.pipelines == 2
+
+    async def test_our_own_mistakes_do_not_cost_the_switch(
+        self, scripted: ScriptedSwitch, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with client(scripted.address, pipeline) as one:
+            await one.ready()
+            broken = one.heard.digest
+            one.heard.digest = lambda digest: 1 / 0  # type: ignore[assignment,return-value]
+            scripted.say(p4r.StreamMessageResponse(digest=p4r.DigestList(digest_id=pipeline.codec.digest_ids[0])))
+            await until(lambda: one.heard.losses, "it is told")
+            one.heard.digest = broken  # type: ignore[method-assign]
+            await until(lambda: len(one.heard.entries) == 2, "connected again")
+        assert "ZeroDivisionError" in caplog.text
 
     async def test_without_details_the_culprit_is_found(self, scripted: ScriptedSwitch, pipeline: Pipeline) -> None:
         bad = MEMBERS[5]

@@ -17,6 +17,7 @@ from pathlib import Path
 from depot.config import Config, SwitchConfig, load
 from depot.daemon.checks import Checks
 from depot.daemon.event_log import EventLog
+from depot.daemon.orders_file import OrdersFile
 from depot.daemon.switch_runner import SwitchRunner
 from depot.health.core import HealthChange
 from depot.health.states import HealthState
@@ -83,6 +84,7 @@ class Daemon:
         """The health of members."""
         self.services = Services(config.vips, self.now(), self._response_time)
         """Members and schedules."""
+        self._orders = OrdersFile(config.depot.socket)
         self.runners: dict[str, SwitchRunner] = {}
         """The switches by name."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -97,6 +99,8 @@ class Daemon:
 
     def start(self) -> None:
         """Connect to the switches and begin to check members."""
+        if kept := self._orders.restore(self.services, self.now()):
+            self.event_log.add("orders", f"operators' orders for {kept} members are still in force")
         for switch in self.config.switches:
             self._add(SwitchRunner(switch, self.config.vips, self._pipeline, self._noticed))
         self._rebalance()
@@ -262,6 +266,7 @@ class Daemon:
         for status in found:
             text = f"{status.vip.name}/{member}: {kind} by the operator"
             self.event_log.add(kind, text, vip=status.vip.name, member=member)
+        self._orders.save(self.services)
         self._rebalance()
         await self._flush()
         return found
@@ -275,6 +280,7 @@ class Daemon:
         for status in found:
             text = f"{status.vip.name}/{member}: weight {status.weight} by the operator"
             self.event_log.add("weight", text, vip=status.vip.name, member=member, weight=status.weight)
+        self._orders.save(self.services)
         self._rebalance()
         await self._flush()
         return found

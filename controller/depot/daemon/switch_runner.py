@@ -153,11 +153,11 @@ class SwitchRunner:
 
     # What the client tells
 
-    def primary(self, entries: list[Entry]) -> None:
+    def primary(self, entries: list[Entry], carried: list[Entry]) -> None:
         """We may write, and the switch holds these entries."""
         self._lost_reason = ""
         events.info("%s: connected as primary, P4Runtime %s", self.name, self.shell.version)
-        self.core.connected(entries, self._now())
+        self.core.connected(entries, self._now(), carried)
         self.settle()
 
     def lost(self, reason: str, *, superseded: bool) -> None:

@@ -7,7 +7,6 @@ plain values, in order, and only after the tables have been read back.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections import deque
@@ -18,9 +17,10 @@ from typing import Protocol
 from finsy.proto import p4r
 
 from depot.p4runtime.arbitration import Arbitration, Role, StatusCode
-from depot.p4runtime.codec import Codec, CodecError, Count, Digest, RemoteEntryError, decode_count, parse_p4info
+from depot.p4runtime.codec import CodecError, Count, Digest, RemoteEntryError, decode_count
 from depot.p4runtime.entry import Entry, EntryKey, Table
 from depot.p4runtime.packets import PacketIn, PacketOut
+from depot.p4runtime.prepare_shell import Pipeline, prepare, read_tables
 from depot.p4runtime.reconcile import Update
 from depot.p4runtime.rpc_shell import (
     ConnectionLostError,
@@ -32,7 +32,6 @@ from depot.p4runtime.rpc_shell import (
     TlsFiles,
 )
 from depot.p4runtime.write_errors import UpdateError, WriteFailure, sort_failures
-from depot.program import CompiledProgram
 
 __all__ = ["Observer", "Pipeline", "SwitchShell", "SwitchTarget"]
 
@@ -46,14 +45,6 @@ WATCH_INTERVAL = 5.0
 """Seconds between two signs of life."""
 EARLY_MESSAGES = 10_000
 """Kept until the tables have been read; what is lost beyond announces itself again."""
-DIGEST_LIST_SIZE = 32
-"""Small: BMv2 waits up to 0.2 s for a list to become full, whatever timeout it is given."""
-DIGEST_TIMEOUT_NS = 1_000_000
-"""A digest waits a millisecond for others: long enough to share a message, short beside a round trip."""
-DIGEST_ACK_TIMEOUT_NS = 0
-"""Nothing is held back until acknowledged: a client that uses its port again within milliseconds causes samples equal
-to those of the session before, and without them the new session's answer would count as missing."""
-
 events = logging.getLogger("depot.events")
 wire = logging.getLogger("depot.wire")
 
@@ -74,27 +65,14 @@ class SwitchTarget:
     """TLS; None: plain text."""
 
 
-class Pipeline:
-    """The program to run, as the switch gets it. Raises CodecError and OSError."""
-
-    def __init__(self, program: CompiledProgram) -> None:
-        p4info = parse_p4info(program.p4info.read_text())
-        device_config = program.json.read_bytes()
-        digest = hashlib.sha256(p4info.SerializeToString(deterministic=True) + device_config).digest()
-        self.codec = Codec(p4info)
-        self.config = p4r.ForwardingPipelineConfig(p4info=p4info, p4_device_config=device_config)
-        self.config.cookie.cookie = int.from_bytes(digest[:8], "big")
-
-    def is_loaded(self, held: p4r.ForwardingPipelineConfig) -> bool:
-        """Say whether a configuration with its P4Info and program is ours."""
-        return held.p4_device_config == self.config.p4_device_config and held.p4info == self.config.p4info
-
-
 class Observer(Protocol):
     """Who decides. Calls come from the event loop and must not block."""
 
-    def primary(self, entries: list[Entry]) -> None:
-        """We may write; the switch holds these entries. Writes that had not been done before are forgotten."""
+    def primary(self, entries: list[Entry], carried: list[Entry]) -> None:
+        """We may write; the switch holds these entries. Writes that had not been done before are forgotten.
+
+        carried: what it held of VIPs, members and connections before its program was replaced just now.
+        """
 
     def lost(self, reason: str, *, superseded: bool) -> None:
         """We may no longer write: disconnected, or (superseded) another controller may."""
@@ -237,12 +215,7 @@ class SwitchShell:
 
     async def read_entries(self, tables: Sequence[Table]) -> list[Entry]:
         """Return the entries of whole tables. Raises RpcError, CodecError."""
-        wanted = [self._codec.read_table(table) for table in tables]
-        return [
-            self._codec.decode_entry(entity.table_entry)
-            async for entity in self._required().read(wanted)
-            if not entity.table_entry.is_default_action
-        ]
+        return await read_tables(self._required(), self._codec, tables)
 
     def _required(self) -> RpcConnection:
         if self._connection is None:
@@ -260,6 +233,9 @@ class SwitchShell:
                 await self._session()
             except (RpcError, CodecError, OSError, TimeoutError) as error:
                 self._ended(_describe(error), superseded=isinstance(error, NotPrimaryError))
+            except Exception as error:  # our own mistake must not cost the switch its controller
+                wire.exception("%s: internal error, connecting again", self._target.name)
+                self._ended(f"internal error: {error!r}", superseded=False)
             delay = FIRST_RETRY if self.connects > before else min(delay * 2, LAST_RETRY)
             await asyncio.sleep(delay * random.uniform(0.8, 1.0))
 
@@ -333,10 +309,11 @@ class SwitchShell:
     async def _serve(self, connection: RpcConnection) -> None:
         """Do what a primary does, until cancelled; a failure ends the connection."""
         try:
-            entries = await self._prepare(connection)
+            prepared = await prepare(connection, self._pipeline, self._target.name)
+            self.version = prepared.version
             self.connects += 1
             self._ready = True
-            self._observer.primary(entries)
+            self._observer.primary(prepared.entries, prepared.carried)
             while self._early:
                 self._take(self._early.popleft())
             async with asyncio.TaskGroup() as group:
@@ -346,38 +323,9 @@ class SwitchShell:
         except BaseExceptionGroup as errors:
             connection.give_up("")
             raise errors.exceptions[0] from None
-        except (RpcError, CodecError) as error:
+        except Exception as error:
             connection.give_up(_describe(error))
             raise
-
-    async def _prepare(self, connection: RpcConnection) -> list[Entry]:
-        self.version = await connection.api_version()
-        held = await connection.get_pipeline(cookie_only=True)
-        if held is None or held.cookie.cookie != self._pipeline.config.cookie.cookie:
-            held = await connection.get_pipeline(cookie_only=False)
-            if held is None or not self._pipeline.is_loaded(held):
-                events.info("%s: loading the forwarding program", self._target.name)
-                await connection.set_pipeline(self._pipeline.config)
-        await self._enable_digests(connection)
-        return await self.read_entries(tuple(Table))
-
-    async def _enable_digests(self, connection: RpcConnection) -> None:
-        kinds = dict.fromkeys(self._codec.digest_ids, p4r.Update.INSERT)
-        for _ in range(2):
-            request = p4r.WriteRequest()
-            for digest_id, kind in kinds.items():
-                request.updates.add(type=kind, entity=p4r.Entity(digest_entry=_digest_entry(digest_id)))
-            results = await connection.write(request)
-            errors = dict(zip(kinds, results, strict=False))
-            there = [digest_id for digest_id, error in errors.items() if error.code == StatusCode.ALREADY_EXISTS]
-            kinds = dict.fromkeys(there, p4r.Update.MODIFY)
-            refused = [
-                error for error in errors.values() if error.code not in (StatusCode.OK, StatusCode.ALREADY_EXISTS)
-            ]
-            if refused:
-                raise RefusedError(refused[0].code, f"digests cannot be enabled: {refused[0].message}")
-            if not kinds:
-                return
 
     # The primary's three loops
 
@@ -461,15 +409,6 @@ class SwitchShell:
         elif kind == "error":
             error = message.error
             wire.error("%s: refused what we sent: %s", self._target.name, error.message or error.canonical_code)
-
-
-def _digest_entry(digest_id: int) -> p4r.DigestEntry:
-    return p4r.DigestEntry(
-        digest_id=digest_id,
-        config=p4r.DigestEntry.Config(
-            max_timeout_ns=DIGEST_TIMEOUT_NS, max_list_size=DIGEST_LIST_SIZE, ack_timeout_ns=DIGEST_ACK_TIMEOUT_NS
-        ),
-    )
 
 
 async def _cancel(task: asyncio.Task[None] | None) -> None:

@@ -171,8 +171,11 @@ class SwitchCore:
 
     # The switch
 
-    def connected(self, entries: Iterable[Entry], now: float) -> None:
-        """We are primary, and the switch holds these entries."""
+    def connected(self, entries: Iterable[Entry], now: float, carried: Sequence[Entry] = ()) -> None:
+        """We are primary, and the switch holds these entries.
+
+        carried: VIPs, members and connections that it held before its program was replaced: they are written again.
+        """
         connections: list[InstallEntry] = []
         others: list[Entry] = []
         for entry in entries:
@@ -180,8 +183,11 @@ class SwitchCore:
                 connections.append(install_entry(entry))
             else:
                 others.append(entry)
-        self._identities.adopt(others)
+        self._identities.adopt([*others, *carried])
         self._set_policies(now)
+        for entry in carried:
+            if entry.table is Table.CONNECTION:
+                self._tracker.adopt(install_entry(entry), now)
         self._tracker.reconcile(connections, now)
         self._drop_sessions_without_member(connections, now)
         self._connected = True

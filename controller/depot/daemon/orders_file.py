@@ -1,0 +1,59 @@
+"""What operators ordered (drains, weights), kept in a file beside the socket: a restart of the daemon changes nothing.
+
+The file is the daemon's own. One that cannot be read is told and left aside; orders for members that are configured no
+more are forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from depot.switching.services import Services, UnknownMemberError
+
+__all__ = ["OrdersFile"]
+
+events = logging.getLogger("depot.events")
+
+
+class OrdersFile:
+    """The orders of one daemon."""
+
+    def __init__(self, socket: Path) -> None:
+        self._path = socket.with_name(f"{socket.name}.orders")
+
+    def restore(self, services: Services, now: float) -> int:
+        """Give the orders to the services; return how many members they concern."""
+        try:
+            orders = json.loads(self._path.read_text())
+            given = [(str(o["vip"]), str(o["member"]), o["drained"] is True, o["weight"]) for o in orders]
+        except FileNotFoundError:
+            return 0
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            events.warning("%s: operators' orders cannot be read, none are in force: %s", self._path, error)
+            return 0
+        count = 0
+        for vip, member, drained, weight in given:
+            try:
+                services.set_drained(member, drained, now, vip)
+                services.set_weight(member, weight if isinstance(weight, int) else None, now, vip)
+                count += 1
+            except (UnknownMemberError, ValueError) as error:
+                events.warning("%s: an order is left aside: %s", self._path, error)
+        return count
+
+    def save(self, services: Services) -> None:
+        """Write the orders in force; a failure is told."""
+        orders = [
+            {"vip": one.vip.name, "member": one.config.name, "drained": one.drained, "weight": one.override}
+            for one in services.members()
+            if one.drained or one.override is not None
+        ]
+        beside = self._path.with_name(f"{self._path.name}.new")
+        try:
+            beside.write_text(json.dumps(orders, indent=1) + "\n")
+            os.replace(beside, self._path)
+        except OSError as error:
+            events.warning("%s: operators' orders cannot be kept over a restart: %s", self._path, error)
