@@ -33,6 +33,7 @@ def cases() -> Iterator[Case]:
     yield solicitation_answered()
     yield duplicate_address_detection()
     yield advertisement_heard()
+    yield news_heard()
     yield neighbour_discovery_refused()
     for family in FAMILIES:
         yield pinged(family)
@@ -80,16 +81,29 @@ def arp_reply_heard() -> Case:
 
 
 def arp_foreign() -> Case:
-    """Questions about others, gratuitous announcements and another port's address are not our business."""
+    """Questions about others and about another port's address are not our business."""
     steps = [
         Step(
             frame(CLIENT.mac, BROADCAST, arp(1, CLIENT.mac, CLIENT.ipv4, NOBODY, asked)),
             CLIENT.port,
             drop=DropReason.FOREIGN_NEIGHBOUR,
         )
-        for asked in ("10.0.1.77", CLIENT.ipv4, our_address(2, 4))
+        for asked in ("10.0.1.77", our_address(2, 4))
     ]
     return Case("arp_about_others", tuple(steps))
+
+
+def news_heard() -> Case:
+    """Who tells everyone of a MAC is heard: gratuitous ARP (RFC 5227, 3), an advertisement to all nodes."""
+    steps = []
+    for operation in (1, 2):
+        host = asker()
+        announcement = frame(host.mac, BROADCAST, arp(operation, host.mac, host.ipv4, NOBODY, host.ipv4))
+        steps.append(Step(announcement, CLIENT.port, digest=seen(host, 4)))
+    host = asker()
+    to_all = advertise(host.ipv6, "ff02::1", host.mac, solicited=False, router=False)
+    steps.append(Step(frame(host.mac, "33:33:00:00:00:01", to_all), CLIENT.port, digest=seen(host, 6)))
+    return Case("neighbour_news_heard", tuple(steps))
 
 
 def solicit(target: str, host: Host, *, src: str = "", hop_limit: int = 255, option: bool = True) -> Packet:

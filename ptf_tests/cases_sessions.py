@@ -37,6 +37,7 @@ def cases() -> Iterator[Case]:
         yield flags_of_remembered(f"ipv{family}_tcp_flags_before_the_entry", Service(family, "tcp", "nat"))
         yield retransmitted(f"ipv{family}_tcp_syn_again", Service(family, "tcp", "dsr"))
         yield closing(f"ipv{family}_tcp_ports_used_again_while_closing", Service(family, "tcp", "nat"))
+        yield too_far(f"ipv{family}_tcp_syn_that_may_not_go_on", Service(family, "tcp", "nat"))
         yield unknown(f"ipv{family}_tcp_of_no_session", Service(family, "tcp", "nat"))
         yield weighted(f"ipv{family}_weighted_schedule", Service(family, "udp", "dsr", schedule=(0, 0, 1)))
     yield no_checksum("ipv4_udp_without_checksum", Service(4, "udp", "nat"))
@@ -233,6 +234,25 @@ def closing(name: str, service: Service) -> Case:
             Step(session.request("A", 6), CLIENT.port, out=(session.delivered(0, "A", 6),)),
         ),
         (*service.entries(), session.known(1, closing=True)),
+    )
+
+
+def too_far(name: str, service: Service) -> Case:
+    """A SYN whose TTL ends here (traceroute's) takes no slot and begins no session."""
+    session = service.session()
+    last = session.request("S", ttl=1)
+    return Case(
+        name,
+        (
+            Step(last, CLIENT.port, packet_in=PacketIn(PuntReason.TTL_EXPIRED, CLIENT.port, last)),
+            Step(
+                session.request("S"),
+                CLIENT.port,
+                out=(session.delivered(0, "S"),),
+                digest=session.new_flow(0, "S"),
+            ),
+        ),
+        service.entries(),
     )
 
 

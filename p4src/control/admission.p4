@@ -1,5 +1,5 @@
 // Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
-// Step 3: is this frame for us?
+// Step 3: is this frame for us, and may the packet in it go one hop further? Asked before a session is begun.
 
 control admission(inout headers_t hdr, inout metadata_t meta) {
     @id(ADMIT_ACTION_ID)
@@ -26,6 +26,9 @@ control admission(inout headers_t hdr, inout metadata_t meta) {
     }
 
     apply {
-        admission_table.apply();
+        if (admission_table.apply().hit && meta.ttl <= 1) {
+            meta.verdict = PUNT;
+            meta.punt_reason = PUNT_TTL_EXPIRED;
+        }
     }
 }

@@ -97,6 +97,10 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
             asked = meta.dst_addr;
         }
 
+        // Unasked news to everyone: gratuitous ARP (RFC 5227, 3), an advertisement to all nodes (RFC 4861, 7.2.6).
+        bool is_news = (hdr.arp.isValid() && hdr.arp.sender_address == hdr.arp.target_address) ||
+                       (hdr.nd.isValid() && hdr.icmp.type == ND_ADVERTISEMENT && hdr.ipv6.dst_addr == ALL_NODES);
+
         if (hdr.arp.isValid() || hdr.nd.isValid() || is_echo) {
             bool is_ours = local_address_table.apply().hit;
             if (is_echo) {
@@ -111,17 +115,17 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
                 }
             } else if (hdr.nd.isValid() && hdr.ipv6.hop_limit != ND_HOP_LIMIT) {
                 refuse(DROP_MALFORMED);
-            } else if (!is_ours) {
+            } else if (!is_ours && !is_news) {
                 refuse(DROP_FOREIGN_NEIGHBOUR);
             } else {
                 meta.verdict = CONSUMED;
                 if (neighbour != 0 && neighbour != (IPV4_MAPPED ++ 32w0)) {
                     digest<neighbour_seen_t>(1, { meta.ingress_port, neighbour, neighbour_mac });
                 }
-                if (hdr.arp.isValid() && hdr.arp.operation == ARP_REQUEST) {
+                if (is_ours && hdr.arp.isValid() && hdr.arp.operation == ARP_REQUEST) {
                     turn_round();
                     answer_arp();
-                } else if (hdr.nd.isValid() && hdr.icmp.type == ND_SOLICITATION) {
+                } else if (is_ours && hdr.nd.isValid() && hdr.icmp.type == ND_SOLICITATION) {
                     turn_round();
                     if (hdr.ipv6.src_addr == 0) {
                         // Duplicate address detection: the asker has no address yet (RFC 4861, 7.2.4).

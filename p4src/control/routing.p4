@@ -54,10 +54,10 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
         meta.dst_mac = dst_mac;
     }
 
-    action punt(punt_reason_t reason, bit<16> detail) {
+    action too_big(bit<16> room) {
         meta.verdict = PUNT;
-        meta.punt_reason = reason;
-        meta.punt_detail = detail;
+        meta.punt_reason = PUNT_TOO_BIG;
+        meta.punt_detail = room;
     }
 
     action unresolved() {
@@ -87,10 +87,8 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
             if (meta.rewrite == REWRITE_ENCAPSULATE) {
                 room = room - (meta.new_addr[127:32] == IPV4_MAPPED ? IPV4_LENGTH : IPV6_LENGTH);
             }
-            if (meta.ttl <= 1) {
-                punt(PUNT_TTL_EXPIRED, 0);
-            } else if (meta.ip_length > room) {
-                punt(PUNT_TOO_BIG, room);
+            if (meta.ip_length > room) {
+                too_big(room);
             } else {
                 neighbour_table.apply();
             }

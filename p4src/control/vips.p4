@@ -11,12 +11,12 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
     @id(SCHEDULE_CURSOR_ID)
     register<bit<16>>(65536) schedule_cursor;  // by vip_id: the slot that the next session takes
 
-    // fingerprint[143:112] member_id[111:96] first_sequence[95:64] seen[63:32] announced[31:0]
+    // successor[144] fingerprint[143:112] member_id[111:96] first_sequence[95:64] seen[63:32] announced[31:0]
     @id(FLOW_CACHE_A_ID)
-    register<bit<144>>(FLOW_CACHE_SIZE) flow_cache_a;
+    register<bit<145>>(FLOW_CACHE_SIZE) flow_cache_a;
 
     @id(FLOW_CACHE_B_ID)
-    register<bit<144>>(FLOW_CACHE_SIZE) flow_cache_b;
+    register<bit<145>>(FLOW_CACHE_SIZE) flow_cache_b;
 
     @id(VIP_COUNTER_ID)
     direct_counter(CounterType.packets_and_bytes) vip_counter;
@@ -106,8 +106,8 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
         if (is_vip) {
             bit<32> hash_a;
             bit<32> hash_b;
-            bit<144> slot_a;
-            bit<144> slot_b;
+            bit<145> slot_a;
+            bit<145> slot_b;
             cache_time_t now = standard_metadata.ingress_global_timestamp[41:10] + 1;  // 0: a slot never used
             hash(hash_a, HashAlgorithm.crc32, 32w0,
                  { meta.addr_lo, meta.port_lo, meta.addr_hi, meta.port_hi, meta.protocol }, 64w0x100000000);
@@ -123,17 +123,21 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             bool in_b = !in_a && slot_b[143:112] == hash_a && age_b < FLOW_CACHE_LIFETIME;
 
             // A SYN with another sequence number is another session; with the same one, a retransmission
-            // (RFC 9293, 3.8.1). A packet that is neither TCP nor the first is known by its flow alone.
-            bit<144> slot = in_a ? slot_a : slot_b;
+            // (RFC 9293, 3.8.1). A packet that is neither TCP nor the first is known by its flow alone. Beside the
+            // entry of an ended session only its successor counts: the ended one may have moved to another member.
+            bit<145> slot = in_a ? slot_a : slot_b;
             bool is_syn = meta.tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN) == TCP_SYN;
             bit<32> sequence = is_syn && hdr.tcp.isValid() ? hdr.tcp.sequence : slot[95:64];
-            bool remembered = (in_a || in_b) && sequence == slot[95:64];
+            bit<1> successor = meta.session_known ? 1w1 : 1w0;
+            bool remembered = (in_a || in_b) && sequence == slot[95:64] &&
+                              (!meta.session_known || slot[144:144] == 1);
             meta.from_client = true;
 
             if (remembered) {
                 meta.member_id = slot[111:96];
                 meta.session_known = true;
                 meta.announced = now - slot[31:0] > FLOW_CACHE_REANNOUNCE;
+                successor = slot[144:144];
             } else if (!meta.is_icmp_error && (meta.protocol == PROTOCOL_UDP || is_syn)) {
                 if (by_hash && meta.schedule_size != 0) {
                     take_hashed_slot();
@@ -151,6 +155,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             if (meta.verdict == UNDECIDED && (remembered || meta.announced)) {
                 bool to_b = in_b || (!in_a && age_b > age_a);
                 bool to_free = in_a || in_b || (to_b ? age_b : age_a) > FLOW_CACHE_CONTENTION;
+                slot[144:144] = successor;
                 slot[111:96] = meta.member_id;
                 slot[95:64] = sequence;
                 slot[63:32] = now;
