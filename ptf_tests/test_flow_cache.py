@@ -16,9 +16,7 @@ def test_a_session_that_moved_stays_with_its_new_member_when_it_ends(mode: str) 
     service = Service(4, "tcp", mode)
     session = service.session()
     target.load((*NETWORK, *service.entries()))
-    begun = Step(
-        session.request("S"), CLIENT.port, out=(session.delivered(0, "S"),), digest=session.new_flow(0, "S")
-    )
+    begun = Step(session.request("S"), CLIENT.port, out=(session.delivered(0, "S"),), digest=session.new_flow(0, "S"))
     assert target.run(begun) == begun.expected()
 
     target.load((*NETWORK, *service.entries(), session.known(1, closing=True)))
