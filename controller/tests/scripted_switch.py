@@ -139,9 +139,9 @@ async def _refuse(context: grpc.aio.ServicerContext, refusal: Refusal) -> None:
 
 
 @asynccontextmanager
-async def scripted_switch() -> AsyncIterator[ScriptedSwitch]:
-    """A running one."""
-    switch = ScriptedSwitch()
+async def scripted_switch(switch: ScriptedSwitch | None = None) -> AsyncIterator[ScriptedSwitch]:
+    """A running one: this one, or one that does as it should."""
+    switch = switch or ScriptedSwitch()
     server = grpc.aio.server()
     p4r_grpc.add_P4RuntimeServicer_to_server(switch, server)
     switch.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

@@ -13,7 +13,8 @@ waits ten seconds after a quick failure, ends each call after ten seconds, and r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,8 +167,7 @@ class RpcConnection:
 
     def _raise_if_given_up(self) -> None:
         """grpc says CancelledError for a stream that we cancelled: tell that from a task being cancelled."""
-        task = asyncio.current_task()
-        if self._given_up is not None and (task is None or not task.cancelling()):
+        if self._given_up is not None and not _is_cancelled():
             raise ConnectionLostError(self._given_up) from None
 
     async def _why_ended(self) -> RpcError:
@@ -184,7 +184,8 @@ class RpcConnection:
         request.device_id = self._device_id
         request.election_id.CopyFrom(self._election_id)
         try:
-            await self._stub.Write(request, timeout=WRITE_TIMEOUT)
+            with _lost_when_closed():
+                await self._stub.Write(request, timeout=WRITE_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             results = _update_errors(error)
             if len(results) != len(request.updates):
@@ -196,9 +197,10 @@ class RpcConnection:
         """Read entities, wildcards too."""
         request = p4r.ReadRequest(device_id=self._device_id, entities=entities)
         try:
-            async for response in self._stub.Read(request, timeout=READ_TIMEOUT):
-                for entity in response.entities:
-                    yield entity
+            with _lost_when_closed():
+                async for response in self._stub.Read(request, timeout=READ_TIMEOUT):
+                    for entity in response.entities:
+                        yield entity
         except grpc.aio.AioRpcError as error:
             raise _call_error(error) from None
 
@@ -207,7 +209,8 @@ class RpcConnection:
         wanted = p4r.GetForwardingPipelineConfigRequest
         request = wanted(device_id=self._device_id, response_type=wanted.COOKIE_ONLY if cookie_only else wanted.ALL)
         try:
-            response = await self._stub.GetForwardingPipelineConfig(request, timeout=CALL_TIMEOUT)
+            with _lost_when_closed():
+                response = await self._stub.GetForwardingPipelineConfig(request, timeout=CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             if _number(error.code()) in (StatusCode.FAILED_PRECONDITION, StatusCode.NOT_FOUND):
                 return None
@@ -223,19 +226,40 @@ class RpcConnection:
             config=config,
         )
         try:
-            await self._stub.SetForwardingPipelineConfig(request, timeout=PIPELINE_TIMEOUT)
+            with _lost_when_closed():
+                await self._stub.SetForwardingPipelineConfig(request, timeout=PIPELINE_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             raise _call_error(error) from None
 
     async def api_version(self) -> str:
         """Return the P4Runtime version the server speaks; "unknown" where it cannot say."""
         try:
-            response = await self._stub.Capabilities(p4r.CapabilitiesRequest(), timeout=CALL_TIMEOUT)
+            with _lost_when_closed():
+                response = await self._stub.Capabilities(p4r.CapabilitiesRequest(), timeout=CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             if _number(error.code()) == StatusCode.UNIMPLEMENTED:
                 return "unknown"
             raise _call_error(error) from None
         return response.p4runtime_api_version
+
+
+@contextmanager
+def _lost_when_closed() -> Iterator[None]:
+    """A call whose channel is closed ends as if its task were cancelled, and a later one as misuse: it is lost."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if _is_cancelled():
+            raise
+        raise ConnectionLostError("the connection was closed") from None
+    except grpc.aio.UsageError:
+        raise ConnectionLostError("the connection is closed") from None
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants the task that runs now to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _number(code: grpc.StatusCode) -> int:
