@@ -215,7 +215,7 @@ class RpcConnection:
             if _number(error.code()) in (StatusCode.FAILED_PRECONDITION, StatusCode.NOT_FOUND):
                 return None
             raise _call_error(error) from None
-        return response.config
+        return response.config if response.config.HasField("p4info") or cookie_only else None
 
     async def set_pipeline(self, config: p4r.ForwardingPipelineConfig) -> None:
         """Load a pipeline; every table becomes empty."""
