@@ -265,8 +265,11 @@ def as_number(address: str) -> int:
     return 0xFFFF << 32 | int(parsed) if parsed.version == 4 else int(parsed)
 
 
-@pytest.fixture(scope="module")
-def system() -> Iterator[SystemLab]:
-    """One lab for a module's tests; the environment's SYSTEM_TARGET=bmv2 runs them on the reference switch."""
+@pytest.fixture(scope="module", params=list(Target), ids=lambda target: target.value)
+def system(request: pytest.FixtureRequest) -> Iterator[SystemLab]:
+    """One lab for a module's tests, on the software switch and then on the reference switch where there is one."""
+    target: Target = request.param
+    if target is Target.BMV2 and missing_programs([target.program]):  # softswitch is installed with us
+        pytest.skip(f"{target.program} is not on the PATH")
     with Lab() as lab:
-        yield SystemLab.build(lab, Target(os.environ.get("SYSTEM_TARGET", "softswitch")))
+        yield SystemLab.build(lab, target)
