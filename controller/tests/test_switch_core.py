@@ -104,8 +104,35 @@ class TestSessions:
         assert entry.params[2] == 1, "closing: a SYN begins a new session"
         bench.world.advance(59)
         assert bench.say(4000, "A") is member, "late packets reach the member"
+        bench.world.advance(59)
+        assert bench.world.entries(Table.CONNECTION), "counted from the last packet"
+        bench.world.advance(3)
+        assert bench.world.entries(Table.CONNECTION) == []
+
+    def test_a_lost_word_of_silence_is_repeated(self, bench: Bench) -> None:
+        member = bench.establish(4000)
+        bench.say(4000, "FA")
+        bench.answer(member, "FA")
+        bench.world.now += 61
+        assert len(bench.world.switch.idle_entries(round(bench.world.now * 1e9))) == 1, "said, and not heard"
         bench.world.advance(62)
         assert bench.world.entries(Table.CONNECTION) == []
+        assert len(bench.world.core.tracker) == 0
+
+    @pytest.mark.parametrize("forged", ["R", "FA"])
+    def test_forged_flags_do_not_end_a_session_that_goes_on(self, bench: Bench, forged: str) -> None:
+        """Long after the flow cache has forgotten it, so nothing but its entry keeps it."""
+        member = bench.establish(4000)
+        for _ in range(14):
+            bench.world.advance(5)
+            bench.say(4000, "A", seq=2)
+        bench.say(4000, forged, seq=99999)
+        bench.world.send(1, Ether(src=bench.client.mac, dst="02:00:00:00:01:01")
+            / IP(src=member.address, dst=bench.client.address) / TCP(sport=8080, dport=4000, flags=forged))  # fmt: skip
+        assert bench.state(4000) in (SessionState.RESET, SessionState.TIME_WAIT)
+        for _ in range(140):
+            bench.world.advance(1)
+            assert bench.say(4000, "A", seq=2) is member
 
     def test_a_silent_session_goes(self, bench: Bench) -> None:
         bench.establish(4000)
@@ -373,6 +400,17 @@ class TestRefusedWrites:
         bench.world.advance(1.5)
         assert bench.say(4000, "A") is member
         assert len(bench.world.entries(Table.CONNECTION)) == 1
+
+    def test_sessions_that_never_found_room_are_forgotten(self, bench: Bench) -> None:
+        full = UpdateError(int(StatusCode.RESOURCE_EXHAUSTED), "the table is full")
+        bench.world.refuse = lambda update: full if update.entry.table is Table.CONNECTION else None
+        for sport in range(4000, 4004):
+            member = bench.establish(sport)
+        bench.say(4003, "FA", seq=5)
+        bench.answer(member, "FA")
+        bench.world.advance(120)
+        assert len(bench.world.core.tracker) == 0
+        assert bench.world.entries(Table.CONNECTION) == []
 
 
 class TestIcmp:

@@ -36,7 +36,7 @@ class SessionPolicy:
     on_member_failure: MemberFailure = MemberFailure.DROP
     """What a dead member's TCP sessions come to."""
     time_wait: float = 60.0
-    """How long an entry stays after the close, 2 MSL."""
+    """How long a closed session must be silent before its entry goes, 2 MSL."""
     idle_timeout: float = 900.0
     """How long a session may be silent."""
     handshake_timeout: float = 30.0
@@ -86,7 +86,7 @@ class SessionPolicy:
             SessionState.ESTABLISHED: running,
             SessionState.ACTIVE: running,
             SessionState.CLOSING: half_closed,
-            SessionState.TIME_WAIT: EntryTerms(Verdict.FORWARD, True, half_closed.idle_timeout),
+            SessionState.TIME_WAIT: EntryTerms(Verdict.FORWARD, True, self.time_wait),
             SessionState.RESET: EntryTerms(Verdict.FORWARD, True, self.reset_linger),
             SessionState.SCRAPPED: EntryTerms(failed, False, self.idle_timeout),
         }

@@ -10,8 +10,8 @@ so no batch holds two for one entry, and a session that begins and ends between 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from depot.address import Endpoint, FlowKey, Protocol
@@ -33,12 +33,15 @@ from depot.switching.commands import (
 from depot.switching.deadlines import NEVER, DeadlineWheel
 from depot.switching.early import EarlyEvents
 from depot.switching.policy import EntryTerms, SessionPolicy
+from depot.switching.session import Session, SessionView
 from depot.switching.states import ENDED_STATES, TRANSITIONS, SessionInput, SessionState, TcpFlag, first_state
 
-__all__ = ["SessionTracker", "SessionView", "Substitute"]
+__all__ = ["IsMember", "SessionTracker", "SessionView", "Substitute"]
 
 Substitute = Callable[[int], int | None]
 """Given a VIP's id, the id of a living member for a session whose own has died; None if there is none."""
+IsMember = Callable[[int, int], bool]
+"""Whether a member can serve a VIP's sessions, VIP and member by id: it is one of the VIP's, or was until lately."""
 
 _Entry = TypeVar("_Entry", InstallEntry, UpdateEntry)
 
@@ -49,62 +52,30 @@ _CLIENT_FIN, _MEMBER_FIN, _BOTH_FINS = 1, 2, 3
 _SYN_REPEAT_GAP = 0.5
 """Seconds within which a SYN is the one already known: a client's first retry comes after 1 s (RFC 6298, 2.1)."""
 
-_REANNOUNCE_GAP = 1.0
+_CACHE_LIFETIME = 60.0
+"""Seconds of silence after which the data plane forgets a session without entry (FLOW_CACHE_LIFETIME)."""
+
+_ENTRY_DELAY = 1.0
 """Seconds an entry may take to reach the switch; a flow announced again later has none there."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """One session as people see it."""
-
-    key: FlowKey
-    """Its flow."""
-    vip_id: int
-    """Its VIP."""
-    member_id: int
-    """Its member."""
-    client: Endpoint
-    """Who opened it."""
-    state: SessionState
-    """What is believed of it."""
-    opened_at: float
-    """When it began or was adopted, in the tracker's time."""
-
-
-class _Session:
-    """One session. `asked_at`: when the member now serving it was first sent the SYN; `syn_at`: the latest SYN."""
-
-    __slots__ = (
-        "announced_member_id", "asked_at", "client_is_hi", "deadline", "dirty_at", "fins", "key", "member_id",
-        "opened_at", "queued_tick", "reported", "state", "syn_at", "vip_id", "written",
-    )  # fmt: skip
-
-    def __init__(self, key: FlowKey) -> None:
-        self.key = key
-        self.vip_id = self.member_id = self.announced_member_id = 0
-        self.client_is_hi = False
-        self.state = SessionState.GONE
-        self.fins = 0
-        self.opened_at = self.asked_at = self.syn_at = self.dirty_at = 0.0
-        self.reported = False
-        self.written = False
-        self.deadline = NEVER
-        self.queued_tick = -1
 
 
 class SessionTracker:
     """All sessions of one switch. Call `set_policy` for each VIP first; then feed, and take what comes out."""
 
-    def __init__(self, substitute: Substitute = lambda vip_id: None) -> None:
+    def __init__(
+        self, substitute: Substitute = lambda vip_id: None, is_member: IsMember = lambda vip_id, member_id: True
+    ) -> None:
         self._substitute = substitute
+        self._is_member = is_member
         self._policies: dict[int, SessionPolicy] = {}
         self._vips: dict[tuple[Endpoint, int], int] = {}
-        self._sessions: dict[FlowKey, _Session] = {}
-        self._load: dict[tuple[int, int], dict[_Session, None]] = {}  # by VIP and member, as an ordered set
+        self._sessions: dict[FlowKey, Session] = {}
+        self._load: dict[tuple[int, int], dict[Session, None]] = {}  # by VIP and member, as an ordered set
         self._vip_load: dict[int, int] = {}
+        self._naming: Counter[tuple[int, int]] = Counter()  # sessions by VIP and member, ended ones too
         self._down: set[tuple[int, int]] = set()
         self._early = EarlyEvents()
-        self._wheel: DeadlineWheel[_Session] = DeadlineWheel()
+        self._wheel: DeadlineWheel[Session] = DeadlineWheel()
         self._dirty: dict[FlowKey, bool] = {}  # key -> whether an entry was there at the last take_commands
         self._notices: list[SessionNotice] = []
 
@@ -125,27 +96,33 @@ class SessionTracker:
         """Forget a member of a VIP; its sessions end and their entries go. To let them finish, drain it first."""
         self._remove(lambda session: session.vip_id == vip_id and session.member_id == member_id, now)
         self._load.pop((vip_id, member_id), None)
+        self._naming.pop((vip_id, member_id), None)
         self._down.discard((vip_id, member_id))
 
-    def _remove(self, concerns: Callable[[_Session], bool], now: float) -> None:
+    def _remove(self, concerns: Callable[[Session], bool], now: float) -> None:
         for session in [session for session in self._sessions.values() if concerns(session)]:
             self._enter(session, SessionState.GONE, now, CloseReason.REMOVED)
 
     def new_flow(
         self, key: FlowKey, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float
     ) -> None:
-        """Take a ``new_flow`` digest. Of a VIP that is not known (any more) it is ignored."""
+        """Take a ``new_flow`` digest. Of a VIP that is not known (any more), or that nobody serves, it is ignored."""
         if vip_id not in self._policies:
             return
         session = self._sessions.get(key)
-        if session is None:
-            session = self._sessions[key] = _Session(key)
-            self._open(session, vip_id, member_id, client_is_hi, tcp_flags, now)
-        elif self._is_succeeded(session, member_id, tcp_flags, now):
-            self._leave_load(session, CloseReason.SUCCEEDED, now)
-            self._open(session, vip_id, member_id, client_is_hi, tcp_flags, now)
-        else:
+        if session is not None and not self._is_succeeded(session, member_id, tcp_flags, now):
             self._announced_again(session, tcp_flags, now)
+            return
+        serving = self._serving(vip_id, member_id)
+        if serving is None:
+            return
+        if session is None:
+            session = self._sessions[key] = Session(key)
+        else:
+            self._leave_load(session, CloseReason.SUCCEEDED, now)
+            self._naming[session.vip_id, session.member_id] -= 1
+        session.announced_member_id = member_id
+        self._open(session, vip_id, serving, client_is_hi, tcp_flags, now)
 
     def tcp_event(self, key: FlowKey, src_is_hi: bool, tcp_flags: int, now: float) -> None:
         """Take a ``tcp_event`` digest: a packet with SYN, FIN or RST, from the key's higher endpoint or not."""
@@ -163,16 +140,18 @@ class SessionTracker:
         elif tcp_flags & _SYN:
             self._synchronise(session, from_client, src_is_hi, tcp_flags, now)
         elif tcp_flags & _FIN:
-            session.fins |= _CLIENT_FIN if from_client else _MEMBER_FIN
-            last = session.fins == _BOTH_FINS
-            self._feed(session, SessionInput.LAST_FIN if last else SessionInput.FIN, now, CloseReason.FIN)
+            self._finish(session, from_client, now)
 
     def idle(self, key: FlowKey, now: float) -> None:
-        """Take the switch's word that an entry has seen no packet for its idle timeout."""
+        """Take the switch's word that an entry has seen no packet for its idle timeout.
+
+        It may be said again, or of an entry that has become another meanwhile: what was written just now is not meant.
+        Switches repeat it while the entry stays, so one that is lost or not believed comes again.
+        """
         session = self._sessions.get(key)
         if session is None:
             self._dirty[key] = True  # an entry that nobody wants
-        else:
+        elif now - session.dirty_at >= _ENTRY_DELAY:
             reason = CloseReason.UNANSWERED if session.state is SessionState.SYN_SEEN else CloseReason.IDLE
             self._feed(session, SessionInput.IDLE, now, reason)
 
@@ -195,8 +174,10 @@ class SessionTracker:
         for session in self._wheel.due(now):
             if session.state is SessionState.SYN_SEEN:
                 self._answer_missing(session, now)
-            else:
-                self._feed(session, SessionInput.TIMEOUT, now, CloseReason.FIN)
+            elif session.state is SessionState.SCRAPPED:
+                self._feed(session, SessionInput.TIMEOUT, now, CloseReason.MEMBER_DOWN)
+            elif session.refused:
+                self._feed(session, SessionInput.IDLE, now, CloseReason.IDLE)
 
     def next_deadline(self) -> float | None:
         """Return when `handle_timer` wants to be called; None: not yet."""
@@ -210,7 +191,7 @@ class SessionTracker:
         """
         self._dirty = {}
         for session in self._sessions.values():
-            session.written = False
+            session.written = session.refused = False
         for entry in present:
             known = self._sessions.get(entry.key)
             if known is None:
@@ -236,6 +217,20 @@ class SessionTracker:
             self._dirty.pop(key, None)
             self._want(session, now)
 
+    def entry_refused(self, key: FlowKey, now: float) -> None:
+        """The switch did not take the entry with this key, so it will never call it idle.
+
+        A session that has ended needs none. Others are announced again while packets come, and are over when not.
+        """
+        if session := self._sessions.get(key):
+            session.written, session.refused = False, True
+            if self._dirty.pop(key, None) is not None:
+                self._want(session, now)
+            elif session.state in ENDED_STATES:
+                self._enter(session, SessionState.GONE, now, CloseReason.REMOVED)
+            elif session.state is not SessionState.SYN_SEEN:
+                self._wheel.set(session, now + _CACHE_LIFETIME)
+
     def entries(self) -> Iterator[InstallEntry]:
         """Yield every entry that should be in ``connection_table``."""
         return (self._wanted(session, InstallEntry) for session in self._sessions.values())
@@ -247,7 +242,7 @@ class SessionTracker:
         for key, existed in dirty.items():
             session = self._sessions.get(key)
             if session is not None:
-                session.written = True
+                session.written, session.refused = True, False
                 commands.append(self._wanted(session, UpdateEntry) if existed else self._wanted(session, InstallEntry))
             elif existed:
                 commands.append(RemoveEntry(key))
@@ -271,6 +266,11 @@ class SessionTracker:
         """Return how many active sessions a member serves, of all VIPs that reach it in the same way."""
         return sum(len(self._load.get((vip_id, member_id), ())) for vip_id in self._policies)
 
+    def sessions_naming(self, member_id: int, vip_id: int | None = None) -> int:
+        """Return how many sessions have a member, half-closed and ended ones too: of one VIP, or of all."""
+        vip_ids = self._policies if vip_id is None else (vip_id,)
+        return sum(self._naming.get((vip_id, member_id), 0) for vip_id in vip_ids)
+
     def vip_member_sessions(self, vip_id: int, member_id: int) -> int:
         """Return how many active sessions of a VIP a member serves."""
         return len(self._load.get((vip_id, member_id), ()))
@@ -285,14 +285,12 @@ class SessionTracker:
             yield SessionView(s.key, s.vip_id, s.member_id, s.key.client(s.client_is_hi), s.state, s.opened_at)
 
     def _open(
-        self, session: _Session, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float
+        self, session: Session, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float
     ) -> None:
         """Begin a session, also in the place of one that has ended; then replay what came too early."""
-        session.announced_member_id = member_id
-        if (vip_id, member_id) in self._down:
-            member_id = self._living(vip_id) or member_id
         session.vip_id = vip_id
         session.member_id = member_id
+        self._naming[vip_id, member_id] += 1
         session.client_is_hi = client_is_hi
         session.opened_at = session.asked_at = session.syn_at = now
         session.reported = False
@@ -309,7 +307,7 @@ class SessionTracker:
         for src_is_hi, flags in self._early.take(session.key, now):
             self.tcp_event(session.key, src_is_hi, flags, now)
 
-    def _is_succeeded(self, session: _Session, member_id: int, tcp_flags: int, now: float) -> bool:
+    def _is_succeeded(self, session: Session, member_id: int, tcp_flags: int, now: float) -> bool:
         """Whether an announcement is of a new session with the same flow key.
 
         The data plane chooses a member anew for a SYN on an ended session, and for one whose entry it lacks.
@@ -318,27 +316,36 @@ class SessionTracker:
         is_other = member_id != session.announced_member_id
         if session.state in ENDED_STATES:
             return is_syn or is_other
-        return is_syn and is_other and now - session.syn_at >= _REANNOUNCE_GAP
+        return is_syn and is_other and now - session.syn_at >= _ENTRY_DELAY
 
-    def _announced_again(self, session: _Session, tcp_flags: int, now: float) -> None:
+    def _announced_again(self, session: Session, tcp_flags: int, now: float) -> None:
         """The data plane has no entry yet, or lost it; one that is closing is announced although it has one."""
-        if not self._terms(session).closing and now - session.dirty_at >= _REANNOUNCE_GAP:
+        if not self._terms(session).closing and now - session.dirty_at >= _ENTRY_DELAY:
             session.written = False
             self._dirty.pop(session.key, None)
             self._want(session, now)
         if tcp_flags & _CONTROL == _SYN:
             self._syn_again(session, now)
+        elif tcp_flags & _RST:  # a packet that announces has no event of its own
+            self._reset(session, True, now)
+        elif tcp_flags & _FIN:
+            self._finish(session, True, now)
         else:
             self._feed(session, SessionInput.TRAFFIC, now, CloseReason.FIN)
 
-    def _reset(self, session: _Session, from_client: bool, now: float) -> None:
+    def _finish(self, session: Session, from_client: bool, now: float) -> None:
+        session.fins |= _CLIENT_FIN if from_client else _MEMBER_FIN
+        last = session.fins == _BOTH_FINS
+        self._feed(session, SessionInput.LAST_FIN if last else SessionInput.FIN, now, CloseReason.FIN)
+
+    def _reset(self, session: Session, from_client: bool, now: float) -> None:
         reason = CloseReason.RST
         if session.state is SessionState.SYN_SEEN and not from_client:
             reason = CloseReason.REFUSED
             self._unanswered(session, UnansweredCause.REFUSED)
         self._feed(session, SessionInput.RST, now, reason)
 
-    def _synchronise(self, session: _Session, from_client: bool, src_is_hi: bool, tcp_flags: int, now: float) -> None:
+    def _synchronise(self, session: Session, from_client: bool, src_is_hi: bool, tcp_flags: int, now: float) -> None:
         """A SYN or SYN-ACK; a member's answer on an ended session is its successor's, not announced yet."""
         if from_client and not tcp_flags & _ACK:
             self._syn_again(session, now)
@@ -348,7 +355,7 @@ class SessionTracker:
             else:
                 self._feed(session, SessionInput.ANSWER, now, CloseReason.FIN)
 
-    def _syn_again(self, session: _Session, now: float) -> None:
+    def _syn_again(self, session: Session, now: float) -> None:
         """The client's SYN: the one already known, or a retry, which says that the answer did not come."""
         if session.state is not SessionState.SYN_SEEN or now - session.syn_at < _SYN_REPEAT_GAP:
             return
@@ -358,7 +365,7 @@ class SessionTracker:
             self._unanswered(session, UnansweredCause.REPEATED)
             self._wheel.set(session, now + policy.handshake_timeout)
 
-    def _answer_missing(self, session: _Session, now: float) -> None:
+    def _answer_missing(self, session: Session, now: float) -> None:
         """A SYN's time is over. Where replies are not seen, a client that asks no more has its answer."""
         policy = self._policies[session.vip_id]
         if not policy.sees_replies:
@@ -369,11 +376,11 @@ class SessionTracker:
             self._unanswered(session, UnansweredCause.TIMEOUT)
             self._wheel.set(session, session.syn_at + policy.handshake_timeout)
 
-    def _unanswered(self, session: _Session, cause: UnansweredCause) -> None:
+    def _unanswered(self, session: Session, cause: UnansweredCause) -> None:
         session.reported = True
         self._notices.append(SynUnanswered(session.key, session.vip_id, session.member_id, cause))
 
-    def _feed(self, session: _Session, what: SessionInput, now: float, reason: CloseReason) -> None:
+    def _feed(self, session: Session, what: SessionInput, now: float, reason: CloseReason) -> None:
         """Move along the table; what it lacks is ignored."""
         old = session.state
         new = TRANSITIONS[old].get(what)
@@ -386,7 +393,7 @@ class SessionTracker:
                 self._notices.append(SessionEstablished(session.key, session.vip_id, session.member_id, after, assumed))
         self._enter(session, new, now, reason)
 
-    def _enter(self, session: _Session, state: SessionState, now: float, reason: CloseReason) -> None:
+    def _enter(self, session: Session, state: SessionState, now: float, reason: CloseReason) -> None:
         policy = self._policies[session.vip_id]
         old_terms = policy.terms[session.state]
         if session.state in policy.load_states and state not in policy.load_states:
@@ -395,24 +402,25 @@ class SessionTracker:
         if state is SessionState.GONE:
             session.deadline = NEVER
             del self._sessions[session.key]
+            self._naming[session.vip_id, session.member_id] -= 1
             self._dirty.setdefault(session.key, session.written)
             return
         if policy.terms[state] != old_terms:
             self._want(session, now)
-        if state is SessionState.TIME_WAIT:
-            self._wheel.set(session, now + policy.time_wait)
-        elif state is SessionState.SCRAPPED:
+        if state is SessionState.SCRAPPED:
             self._wheel.set(session, now + policy.reset_linger)
+        elif session.refused:
+            self._wheel.set(session, now + _CACHE_LIFETIME)
         else:
             session.deadline = NEVER
 
-    def _enter_load(self, session: _Session, state: SessionState) -> None:
+    def _enter_load(self, session: Session, state: SessionState) -> None:
         session.state = state
         if state in self._policies[session.vip_id].load_states:
             self._load.setdefault((session.vip_id, session.member_id), {})[session] = None
             self._vip_load[session.vip_id] = self._vip_load.get(session.vip_id, 0) + 1
 
-    def _leave_load(self, session: _Session, reason: CloseReason, now: float) -> None:
+    def _leave_load(self, session: Session, reason: CloseReason, now: float) -> None:
         """Uncount a session if it counts, and tell that it is over."""
         load = self._load.get((session.vip_id, session.member_id), {})
         if session not in load:
@@ -422,7 +430,7 @@ class SessionTracker:
         duration = now - session.opened_at
         self._notices.append(SessionClosed(session.key, session.vip_id, session.member_id, reason, duration))
 
-    def _move(self, session: _Session, now: float) -> None:
+    def _move(self, session: Session, now: float) -> None:
         """Give a session without state at its dead member to a living one; end it if there is none."""
         to_member_id = self._living(session.vip_id)
         if to_member_id is None:
@@ -431,6 +439,8 @@ class SessionTracker:
         del self._load[session.vip_id, session.member_id][session]
         self._load.setdefault((session.vip_id, to_member_id), {})[session] = None
         self._notices.append(SessionMoved(session.key, session.vip_id, session.member_id, to_member_id))
+        self._naming[session.vip_id, session.member_id] -= 1
+        self._naming[session.vip_id, to_member_id] += 1
         session.member_id = to_member_id
         session.asked_at = now
         session.reported = False
@@ -438,32 +448,41 @@ class SessionTracker:
         if session.state is SessionState.SYN_SEEN:
             self._wheel.set(session, now + self._policies[session.vip_id].answer_timeout)
 
+    def _serving(self, vip_id: int, member_id: int) -> int | None:
+        """Who serves a session announced at this member: another, if it is dead or not the VIP's; None: nobody can."""
+        is_member = self._is_member(vip_id, member_id)
+        if is_member and (vip_id, member_id) not in self._down:
+            return member_id
+        living = self._living(vip_id)
+        return member_id if living is None and is_member else living
+
     def _living(self, vip_id: int) -> int | None:
         member_id = self._substitute(vip_id)
         return None if (vip_id, member_id) in self._down else member_id
 
-    def _want(self, session: _Session, now: float) -> None:
+    def _want(self, session: Session, now: float) -> None:
         """Have the session's entry written."""
         session.dirty_at = now
         self._dirty.setdefault(session.key, session.written)
 
-    def _terms(self, session: _Session) -> EntryTerms:
+    def _terms(self, session: Session) -> EntryTerms:
         return self._policies[session.vip_id].terms[session.state]
 
-    def _wanted(self, session: _Session, command: type[_Entry]) -> _Entry:
+    def _wanted(self, session: Session, command: type[_Entry]) -> _Entry:
         verdict, closing, idle_timeout = self._terms(session)
         if verdict is not Verdict.FORWARD:
             return command(session.key, verdict, 0, False, False, idle_timeout)
         return command(session.key, verdict, session.member_id, session.client_is_hi, closing, idle_timeout)
 
-    def _adopt(self, entry: InstallEntry, now: float) -> _Session | None:
-        """Make a session of an entry. Its own idle timeout stays until its state changes."""
+    def _adopt(self, entry: InstallEntry, now: float) -> Session | None:
+        """Make a session of an entry; None if it is of no VIP."""
         place = self._vip_of(entry.key)
         if place is None:
             return None
-        session = self._sessions[entry.key] = _Session(entry.key)
+        session = self._sessions[entry.key] = Session(entry.key)
         session.vip_id, session.client_is_hi = place
         session.member_id = session.announced_member_id = entry.member_id
+        self._naming[session.vip_id, session.member_id] += 1
         session.opened_at = session.asked_at = session.syn_at = session.dirty_at = now
         session.written = True
         policy = self._policies[session.vip_id]
@@ -472,8 +491,6 @@ class SessionTracker:
             self._wheel.set(session, now + policy.reset_linger)
         elif entry.closing:
             self._enter_load(session, policy.ended_state(entry.idle_timeout))
-            if session.state is SessionState.TIME_WAIT:
-                self._wheel.set(session, now + policy.time_wait)
         else:
             is_udp = entry.key.protocol == Protocol.UDP
             self._enter_load(session, SessionState.ACTIVE if is_udp else SessionState.ESTABLISHED)

@@ -2,7 +2,8 @@
 
 The depot sees the flags of passing packets and guesses each end's state from them (seed 001, 4.1); it never terminates
 TCP. What the table lacks cannot happen to that state and is ignored or kept for the session's successor, since digests
-may be lost, repeated and reordered.
+may be lost, repeated and reordered. Flags can be forged, so none of them ends a session's entry: silence does
+(docs/decisions/0007-tcp-tracking.md).
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class SessionState(Enum):
     CLOSING = "closing"
     """TCP: one side has sent its FIN."""
     TIME_WAIT = "time-wait"
-    """TCP: both sides have; the entry stays 2 MSL for late packets, a SYN begins a new session."""
+    """TCP: both sides have; the entry stays until no packet has come for 2 MSL, a SYN begins a new session."""
     RESET = "reset"
-    """TCP: a RST was seen; the entry stays until no packet has come for a short while, so a forged RST does no harm."""
+    """TCP: a RST was seen; the entry stays until no packet has come for a short while."""
     SCRAPPED = "scrapped"
     """TCP: the member has died; the entry drops or resets what the client still sends."""
     ACTIVE = "active"
@@ -112,7 +113,7 @@ TRANSITIONS: dict[SessionState, dict[SessionInput, SessionState]] = {
         _I.FIN: _S.TIME_WAIT,
         _I.LAST_FIN: _S.TIME_WAIT,
         _I.RST: _S.TIME_WAIT,
-        _I.TIMEOUT: _S.GONE,
+        _I.IDLE: _S.GONE,
     },
     _S.RESET: {
         _I.TRAFFIC: _S.RESET,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from depot.address import Endpoint, FlowKey, Protocol
 from depot.config.model import SwitchConfig, VipConfig
-from depot.p4runtime.entry import Action, Entry, EntryKey, Table
+from depot.p4runtime.entry import Action, Entry, EntryKey, Table, connection_flow
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
 from depot.p4runtime.reconcile import Operation, Update, reconcile
 from depot.p4runtime.write_errors import WriteFailure
@@ -282,6 +282,8 @@ class SwitchCore:
         """
         for (operation, entry), _, _ in failures:
             if entry.table is Table.CONNECTION:
+                if operation is Operation.INSERT:
+                    self._tracker.entry_refused(connection_flow(entry.values), now)
                 continue
             if entry.table is Table.NEIGHBOUR and operation is not Operation.DELETE:
                 self._neighbours.refused(NextHop(*entry.values), now)

@@ -1,0 +1,52 @@
+"""One session as the tracker keeps it, and as people see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from depot.address import Endpoint, FlowKey
+from depot.switching.deadlines import NEVER
+from depot.switching.states import SessionState
+
+__all__ = ["Session", "SessionView"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One session as people see it."""
+
+    key: FlowKey
+    """Its flow."""
+    vip_id: int
+    """Its VIP."""
+    member_id: int
+    """Its member."""
+    client: Endpoint
+    """Who opened it."""
+    state: SessionState
+    """What is believed of it."""
+    opened_at: float
+    """When it began or was adopted, in the tracker's time."""
+
+
+class Session:
+    """One session. `asked_at`: when the member now serving it was first sent the SYN; `syn_at`: the latest SYN;
+    `written`: the switch was told of its entry; `refused`: and would not take it.
+    """
+
+    __slots__ = (
+        "announced_member_id", "asked_at", "client_is_hi", "deadline", "dirty_at", "fins", "key", "member_id",
+        "opened_at", "queued_tick", "refused", "reported", "state", "syn_at", "vip_id", "written",
+    )  # fmt: skip
+
+    def __init__(self, key: FlowKey) -> None:
+        self.key = key
+        self.vip_id = self.member_id = self.announced_member_id = 0
+        self.client_is_hi = False
+        self.state = SessionState.GONE
+        self.fins = 0
+        self.opened_at = self.asked_at = self.syn_at = self.dirty_at = 0.0
+        self.reported = False
+        self.written = self.refused = False
+        self.deadline = NEVER
+        self.queued_tick = -1
