@@ -170,9 +170,16 @@ class TestActive:
 
 
 class TestPassive:
+    def unheard(self, ward: Ward) -> None:
+        """Clients find A dead, and so does the check that follows at once."""
+        ward.well[A] = False
+        ward.unanswered(A, 3)
+        ward.wait(0.1)
+        assert ward.monitor.state(A) is DOWN
+        ward.well[A] = True
+
     def test_unanswered_clients_in_a_row_lead_down(self, ward: Ward) -> None:
-        ward.watch(A, TCP)
-        ward.wait(1)
+        ward.watch(A, PASSIVE)
         ward.unanswered(A, 2)
         ward.monitor.syn_answered(A)
         ward.unanswered(A, 2)
@@ -181,22 +188,77 @@ class TestPassive:
         assert ward.monitor.state(A) is DOWN
         assert ward.changes[-1][2] is HealthInput.UNANSWERED
 
+    @pytest.mark.parametrize("well", [False, None])
+    def test_where_there_are_checks_one_decides_at_once(self, ward: Ward, well: bool | None) -> None:
+        """Earlier than `fall` of them would; one that does not come back within its time has not passed either."""
+        ward.watch(A, replace(TCP, interval=60.0))
+        ward.wait(10)
+        ward.well[A] = well
+        checks = len(ward.probes)
+        ward.unanswered(A, 3)
+        assert ward.monitor.state(A) is UP
+        ward.wait(0.1 if well is False else 2.1)
+        assert len(ward.probes) == checks + 1
+        assert ward.monitor.state(A) is DOWN
+        assert ward.changes[-1][2] is HealthInput.UNANSWERED
+        (view,) = ward.monitor.members()
+        assert view.detail.startswith("3 client SYNs unanswered, and ")
+
+    def test_a_check_under_way_decides(self, ward: Ward) -> None:
+        ward.watch(A, TCP)
+        ward.wait(1)
+        ward.well[A] = None
+        ward.wait(2)
+        _, request = ward.probes[-1]
+        ward.unanswered(A, 3)
+        ward.wait(0.3)
+        assert ward.probes[-1][1] is request, "one check at a time"
+        ward.monitor.probe_result(A, request.serial, False, "refused", None, ward.now)
+        ward.note()
+        assert ward.monitor.state(A) is DOWN
+
+    def test_forged_evidence_does_not_kill_a_member_that_passes_its_checks(self, ward: Ward) -> None:
+        """Requests whose answers never arrive, a few each second for a minute."""
+        ward.watch(A, TCP)
+        ward.wait(1)
+        for _ in range(600):
+            ward.monitor.syn_unanswered(A, ward.now, ward.now - 3.0)
+            ward.wait(0.1)
+        assert ward.states() == [UP]
+        times = [at for at, _ in ward.probes]
+        assert min(late - early for early, late in pairwise(times)) >= 0.25, "nor does it make checks a flood"
+
+    def test_a_passed_check_is_newer_than_what_was_asked_before(self, ward: Ward) -> None:
+        """One unanswered request in 3 s with checks in between never adds up to three in a row."""
+        ward.watch(A, TCP)
+        ward.wait(1)
+        checks = len(ward.probes)
+        for _ in range(10):
+            ward.wait(3)
+            ward.monitor.syn_unanswered(A, ward.now, ward.now - 3.0)
+        assert ward.states() == [UP]
+        assert len(ward.probes) - checks in (15, 16), "only those of every 2 s"
+
     def test_active_checks_bring_it_back_on_probation(self, ward: Ward) -> None:
         ward.watch(A, TCP)
         ward.wait(1)
-        ward.unanswered(A, 3)
+        self.unheard(ward)
         ward.wait(4.5)
         assert ward.monitor.state(A) is UP
+        ward.well[A] = False
         ward.unanswered(A)
+        ward.wait(0.3)
         assert ward.monitor.state(A) is DOWN
 
     def test_one_answer_ends_probation(self, ward: Ward) -> None:
         ward.watch(A, TCP)
         ward.wait(1)
-        ward.unanswered(A, 3)
+        self.unheard(ward)
         ward.wait(4.5)
         ward.monitor.syn_answered(A)
+        ward.well[A] = False
         ward.unanswered(A, 2)
+        ward.wait(0.3)
         assert ward.monitor.state(A) is UP
 
     def test_without_active_checks_it_is_tried_again(self, ward: Ward) -> None:
@@ -214,10 +276,14 @@ class TestPassive:
         assert ward.probes == []
 
     def test_it_can_be_turned_off(self, ward: Ward) -> None:
-        ward.watch(A, replace(TCP, passive=False))
-        ward.wait(1)
+        ward.watch(A, replace(PASSIVE, passive=False))
+        ward.watch(B, replace(TCP, passive=False, interval=60.0))
+        ward.wait(10)
+        ward.well[B] = False
         ward.unanswered(A, 100)
-        assert ward.monitor.state(A) is UP
+        ward.unanswered(B, 100)
+        ward.wait(10)
+        assert (ward.monitor.state(A), ward.monitor.state(B)) == (UP, UP)
 
     def test_evidence_about_strangers_and_the_dead_is_ignored(self, ward: Ward) -> None:
         ward.unanswered(A, 100)

@@ -2,9 +2,11 @@
 of state come out. Sans-IO. Times are seconds of any steady clock, given with every call.
 
 Two ways lead down, whichever is first: `fall` active checks failed in a row, or `passive_fall` clients' SYNs in a row
-got no answer ("a simple timed out function upon any client request", seed 001, 4.4). The way back are `rise` checks
-passed in a row; without active checks, a new try after `passive_retry`. A member that clients found dead and that has
-come back is on probation: until it has answered one client, a single unanswered SYN takes it out again.
+got no answer ("a simple timed out function upon any client request", seed 001, 4.4). Anyone can make SYNs look
+unanswered, so where there are active checks that is a suspicion: a check is made at once, and the member is down unless
+it passes. Without active checks it decides alone. The way back are `rise` checks passed in a row; without active checks,
+a new try after `passive_retry`. A member that clients found dead and that has come back is on probation: until it has
+answered one client, a single unanswered SYN is enough again.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ NEVER_ANSWERED = -math.inf
 
 _GRACE = 1.0
 """Seconds beyond its timeout after which a check whose result did not come has failed."""
+
+_SUSPICION_GAP = 0.25
+"""Seconds between the starts of two checks, however often the member is suspected."""
 
 _SPREAD = 0.1
 """The part of an interval over which checks are spread at random, so that they do not fall together."""
@@ -87,7 +92,7 @@ class HealthView:
 class _Member:
     __slots__ = (
         "answered_at", "deadline", "detail", "endpoint", "failed", "health", "key", "passed", "pending", "probation",
-        "queued_tick", "response_time", "serial", "since", "started_at", "state", "unanswered",
+        "queued_tick", "response_time", "serial", "since", "started_at", "state", "suspicion", "unanswered",
     )  # fmt: skip
 
     def __init__(self, key: MemberKey, health: HealthConfig, endpoint: Endpoint, now: float) -> None:
@@ -100,7 +105,8 @@ class _Member:
         self.response_time: float | None = None
         self.passed = self.failed = self.unanswered = 0
         self.probation = False
-        self.answered_at = NEVER_ANSWERED
+        self.suspicion = ""  # clients' evidence that a check has to confirm; empty: none
+        self.answered_at = NEVER_ANSWERED  # when a client or a check last found it alive
         self.serial = 0
         self.pending = False  # a check is under way
         self.started_at = now
@@ -130,6 +136,7 @@ class HealthMonitor:
                 return
             member.health = health
             member.passed = member.failed = member.unanswered = 0
+            member.suspicion = ""
             member.pending = False
             if health.type is HealthType.NONE and member.state is HealthState.UNKNOWN:
                 self._move(member, HealthInput.RISEN, "no active checks", now)
@@ -182,8 +189,11 @@ class HealthMonitor:
         member.detail = detail
         health = member.health
         is_first = member.state is HealthState.UNKNOWN
+        suspicion, member.suspicion = member.suspicion, ""
         if passed:
             member.passed, member.failed = member.passed + 1, 0
+            member.unanswered = 0
+            member.answered_at = now
             if response_time is not None:
                 before = response_time if member.response_time is None else member.response_time
                 member.response_time = before + _SMOOTHING * (response_time - before)
@@ -191,13 +201,15 @@ class HealthMonitor:
                 self._move(member, HealthInput.RISEN, detail, now)
         else:
             member.failed, member.passed = member.failed + 1, 0
-            if is_first or member.failed >= health.fall:
+            if suspicion:
+                self._lost(member, f"{suspicion}, and {detail}", now)
+            elif is_first or member.failed >= health.fall:
                 self._move(member, HealthInput.FALLEN, detail, now)
         wait = health.interval * (1 + _SPREAD * (self._jitter() - 0.5))
         self._wheel.set(member, max(now, member.started_at + wait))
 
     def syn_unanswered(self, key: MemberKey, now: float, asked_at: float | None = None) -> None:
-        """A client's SYN got no answer from this member. It says nothing if one was answered after `asked_at`.
+        """A client's SYN got no answer from this member. It says nothing if the member was found alive after `asked_at`.
 
         Under load packets and digests get lost, and what was lost is noticed only later, maybe all at once.
         """
@@ -207,17 +219,27 @@ class HealthMonitor:
         if asked_at is not None and asked_at <= member.answered_at:
             return
         member.unanswered += 1
-        if member.unanswered >= (1 if member.probation else member.health.passive_fall):
-            member.probation = True
-            plural = "" if member.unanswered == 1 else "s"
-            self._move(member, HealthInput.UNANSWERED, f"{member.unanswered} client SYN{plural} unanswered", now)
-            if member.health.type is HealthType.NONE:
-                self._wheel.set(member, now + member.health.passive_retry)
+        if member.unanswered < (1 if member.probation else member.health.passive_fall):
+            return
+        plural = "" if member.unanswered == 1 else "s"
+        evidence = f"{member.unanswered} client SYN{plural} unanswered"
+        if member.health.type is HealthType.NONE:
+            self._lost(member, evidence, now)
+            self._wheel.set(member, now + member.health.passive_retry)
+        else:
+            member.suspicion = evidence
+            if not member.pending:
+                self._wheel.set(member, min(member.deadline, max(now, member.started_at + _SUSPICION_GAP)))
+
+    def _lost(self, member: _Member, detail: str, now: float) -> None:
+        member.probation = True
+        self._move(member, HealthInput.UNANSWERED, detail, now)
 
     def syn_answered(self, key: MemberKey, now: float = NEVER_ANSWERED) -> None:
         """This member answered a client's SYN."""
         if member := self._members.get(key):
             member.unanswered = 0
+            member.suspicion = ""
             member.answered_at = max(member.answered_at, now)
             if member.state is not HealthState.DOWN:
                 member.probation = False
