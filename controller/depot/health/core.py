@@ -3,10 +3,10 @@ of state come out. Sans-IO. Times are seconds of any steady clock, given with ev
 
 Two ways lead down, whichever is first: `fall` active checks failed in a row, or `passive_fall` clients' SYNs in a row
 got no answer ("a simple timed out function upon any client request", seed 001, 4.4). Anyone can make SYNs look
-unanswered, so where there are active checks that is a suspicion: a check is made at once, and the member is down unless
-it passes. Without active checks it decides alone. The way back are `rise` checks passed in a row; without active checks,
-a new try after `passive_retry`. A member that clients found dead and that has come back is on probation: until it has
-answered one client, a single unanswered SYN is enough again.
+unanswered, so where there are active checks that is a suspicion: a check is made at once, and the member is down
+unless it passes. Without active checks it decides alone. The way back are `rise` checks passed in a row; without active
+checks, a new try after `passive_retry`. A member that clients found dead and that has come back is on probation: until
+it has answered one client, a single unanswered SYN is enough again.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ class HealthMonitor:
         self._wheel.set(member, max(now, member.started_at + wait))
 
     def syn_unanswered(self, key: MemberKey, now: float, asked_at: float | None = None) -> None:
-        """A client's SYN got no answer from this member. It says nothing if the member was found alive after `asked_at`.
+        """A client's SYN got no answer from this member. It says nothing if the member has lived since `asked_at`.
 
         Under load packets and digests get lost, and what was lost is noticed only later, maybe all at once.
         """
