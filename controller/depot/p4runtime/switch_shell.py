@@ -360,6 +360,7 @@ class SwitchShell:
                 await self._write(connection, batch[len(batch) // 2 :], first=first)
                 return
             errors = [UpdateError(error.code, str(error))]
+        wire.debug("%s: %d updates written, first %s", self._target.name, len(batch), batch[0])
         if not errors:
             self.updates_written += len(batch)
             return
@@ -398,11 +399,14 @@ class SwitchShell:
         kind = message.WhichOneof("update")
         if kind == "digest":
             digest = self._codec.decode_digest(message.digest)
+            wire.debug("%s: %s, %d samples", self._target.name, digest.name, len(digest.samples))
             acknowledgement = p4r.DigestListAck(digest_id=digest.digest_id, list_id=digest.list_id)
             self._outbox.put_nowait(p4r.StreamMessageRequest(digest_ack=acknowledgement))
             self._observer.digest(digest)
         elif kind == "packet":
-            self._observer.packet_in(self._codec.decode_packet_in(message.packet))
+            packet = self._codec.decode_packet_in(message.packet)
+            wire.debug("%s: packet-in, reason %d, port %d", self._target.name, packet.reason, packet.ingress_port)
+            self._observer.packet_in(packet)
         elif kind == "idle_timeout_notification":
             entries = message.idle_timeout_notification.table_entry
             self._observer.idle([self._codec.decode_key(entry) for entry in entries])
