@@ -34,7 +34,7 @@ DSR = {4: "203.0.113.71", 6: "2001:db8:70::71"}
 RELAY_PORT = 9560
 SESSIONS = ((NAT[4], CLIENTS[0].name, 100), (NAT[6], CLIENTS[1].name, 60), (DSR[4], CLIENTS[0].name, 40))
 """Two hundred sessions: VIP, client, how many."""
-PAUSES = (0.2, 0.3, 0.4, 1.0)
+PAUSES = (0.2, 0.3, 0.4, 0.8)
 SIZES = (200, 3000, 1000, 20)
 PATIENCE = 8.0
 """Seconds without an answer after which a session counts as lost."""
