@@ -397,10 +397,13 @@ class Server:
     def __init__(self, address: str) -> None:
         self.status = 200
         self.report: dict[str, float] = {}
+        self.answering = threading.Event()
+        self.answering.set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                outer.answering.wait(60)
                 body = json.dumps(outer.report).encode()
                 self.send_response(outer.status)
                 self.send_header("Content-Length", str(len(body)))
@@ -415,6 +418,7 @@ class Server:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
+        self.answering.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -459,6 +463,29 @@ class TestHealth:
             services = vip(*members(servers), ("m3", "127.0.0.13", unused.getsockname()[1]), health=self.QUICK)
             with running(tmp_path, switch, services):
                 eventually(lambda: slots(switch) == {11: 1, 12: 1}, "it leaves the schedule")
+
+    @pytest.mark.parametrize("well", [True, False])
+    def test_a_dead_member_stays_out_when_the_daemon_starts_again(
+        self, tmp_path: Path, switch: SwitchProcess, servers: list[Server], well: bool
+    ) -> None:
+        """Until its first check; the one that serves goes on without."""
+        slow = 'interval = "100ms"\ntimeout = "30s"\nrise = 2\nfall = 2\ntype = "http"\n'
+        with running(tmp_path, switch, vip(*members(servers), health=slow)) as daemon:
+            servers[1].status = 503
+            eventually(lambda: slots(switch) == {11: 1}, "the ill one leaves the schedule")
+            daemon.kill()
+            for server in servers:
+                server.answering.clear()
+            daemon.start()
+            assert [row["state"] for row in daemon.ask("members")] == ["up", "unchecked"]
+            assert slots(switch) == {11: 1}
+            assert "web/m2: gets no session before its first check" in daemon.log
+            servers[1].status = 200 if well else 503
+            for server in servers:
+                server.answering.set()
+            state = "up" if well else "down"
+            eventually(lambda: daemon.ask("members")[1]["state"] == state, f"it is {state}")
+            eventually(lambda: slots(switch) == ({11: 1, 12: 1} if well else {11: 1}), "the schedule follows")
 
     def test_slow_start(self, tmp_path: Path, switch: SwitchProcess, servers: list[Server]) -> None:
         services = vip(*members(servers), settings='slow_start = "4s"', health=self.QUICK + 'type = "http"')

@@ -69,6 +69,16 @@ class TestAtOnce:
         office.services.set_alive("web", "b", True, office.now)
         assert office.shares() == {"a": 1, "b": 1, "c": 1}
 
+    @pytest.mark.parametrize("alive", [True, False])
+    def test_held_until_anything_is_known(self, alive: bool) -> None:
+        office = Office(vips())
+        office.services.hold("web", "b", office.now)
+        assert office.shares() == {"a": 1, "c": 1}
+        assert [status.state for status in office.services.find("b")] == [MemberState.UNCHECKED]
+        office.services.set_alive("web", "b", alive, office.now)
+        assert office.shares() == ({"a": 1, "b": 1, "c": 1} if alive else {"a": 1, "c": 1})
+        office.services.hold("web", "stranger", office.now)
+
     def test_drain(self) -> None:
         office = Office(vips())
         (status,) = office.services.set_drained("b", True, office.now)

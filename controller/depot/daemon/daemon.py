@@ -14,13 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from depot.config import Config, SwitchConfig, load
+from depot.config import Config, HealthType, SwitchConfig, load
 from depot.daemon.checks import Checks
 from depot.daemon.event_log import EventLog
 from depot.daemon.orders_file import OrdersFile
 from depot.daemon.switch_runner import SwitchRunner
 from depot.health.core import HealthChange
 from depot.health.states import HealthState
+from depot.p4runtime.entry import Entry
 from depot.p4runtime.rpc_shell import ConnectionLostError
 from depot.p4runtime.switch_shell import Pipeline
 from depot.switching.commands import (
@@ -33,7 +34,8 @@ from depot.switching.commands import (
     UnansweredCause,
 )
 from depot.switching.cost import LoadReport
-from depot.switching.services import MemberStatus, Services
+from depot.switching.scheduled import left_out_members
+from depot.switching.services import MemberState, MemberStatus, Services
 
 __all__ = ["Daemon", "Tally"]
 
@@ -99,10 +101,10 @@ class Daemon:
 
     def start(self) -> None:
         """Connect to the switches and begin to check members."""
-        if kept := self._orders.restore(self.services, self.now()):
-            self.event_log.add("orders", f"operators' orders for {kept} members are still in force")
+        for order in self._orders.restore(self.services, self.now()):
+            self.event_log.add("order", f"{order} by the operator, still in force")
         for switch in self.config.switches:
-            self._add(SwitchRunner(switch, self.config.vips, self._pipeline, self._noticed))
+            self._add(SwitchRunner(switch, self.config.vips, self._pipeline, self._noticed, self._found))
         self._rebalance()
         for name, runner in self.runners.items():
             self._tasks[name] = asyncio.create_task(runner.run(), name=f"switch {name}")
@@ -161,6 +163,17 @@ class Daemon:
         self._rebalance()
 
     # What is heard
+
+    def _found(self, entries: Sequence[Entry]) -> None:
+        """A switch serves already. Whom its schedule leaves out may be dead, and waits for its first check."""
+        for vip, member in left_out_members(entries, self.config.vips):
+            (status,) = self.services.find(member, vip)
+            is_unchecked = self.checks.monitor.state((vip, member)) is HealthState.UNKNOWN
+            if status.vip.health.type is not HealthType.NONE and is_unchecked and status.state is MemberState.UP:
+                self.services.hold(vip, member, self.now())
+                text = f"{vip}/{member}: gets no session before its first check: the switch's schedule leaves it out"
+                self.event_log.add("member-held", text, vip=vip, member=member)
+        self._rebalance()
 
     def _noticed(self, runner: SwitchRunner, notices: Sequence[SessionNotice]) -> None:
         """Count what became of sessions; the health core hears who answers and who does not."""
@@ -340,7 +353,7 @@ class Daemon:
                 runner.core.reconfigure(switch, config.vips, self.services.schedules, self.now())
         for name, switch in wanted.items():
             if name not in self.runners:
-                runner = SwitchRunner(switch, config.vips, self._pipeline, self._noticed)
+                runner = SwitchRunner(switch, config.vips, self._pipeline, self._noticed, self._found)
                 self._add(runner)
                 self._tasks[name] = asyncio.create_task(runner.run(), name=f"switch {name}")
 

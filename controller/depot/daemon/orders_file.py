@@ -24,25 +24,24 @@ class OrdersFile:
     def __init__(self, socket: Path) -> None:
         self._path = socket.with_name(f"{socket.name}.orders")
 
-    def restore(self, services: Services, now: float) -> int:
-        """Give the orders to the services; return how many members they concern."""
+    def restore(self, services: Services, now: float) -> list[str]:
+        """Give the orders to the services; return what is in force again, in words."""
         try:
             orders = json.loads(self._path.read_text())
-            given = [(str(o["vip"]), str(o["member"]), o["drained"] is True, o["weight"]) for o in orders]
+            if not isinstance(orders, list):
+                raise ValueError("no list of orders")
         except FileNotFoundError:
-            return 0
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return []
+        except (OSError, ValueError, RecursionError) as error:
             events.warning("%s: operators' orders cannot be read, none are in force: %s", self._path, error)
-            return 0
-        count = 0
-        for vip, member, drained, weight in given:
+            return []
+        found = []
+        for order in orders:
             try:
-                services.set_drained(member, drained, now, vip)
-                services.set_weight(member, weight if isinstance(weight, int) else None, now, vip)
-                count += 1
+                found.append(_give(order, services, now))
             except (UnknownMemberError, ValueError) as error:
                 events.warning("%s: an order is left aside: %s", self._path, error)
-        return count
+        return found
 
     def save(self, services: Services) -> None:
         """Write the orders in force; a failure is told."""
@@ -57,3 +56,17 @@ class OrdersFile:
             os.replace(beside, self._path)
         except OSError as error:
             events.warning("%s: operators' orders cannot be kept over a restart: %s", self._path, error)
+
+
+def _give(order: object, services: Services, now: float) -> str:
+    """Give one order; return it in words. Raises UnknownMemberError, ValueError, and gives nothing then."""
+    match order:
+        case {"vip": str(vip), "member": str(member), "drained": bool(drained), "weight": int() | None as weight} if (
+            not isinstance(weight, bool)
+        ):
+            services.set_weight(member, weight, now, vip)
+            services.set_drained(member, drained, now, vip)
+        case _:
+            raise ValueError(f"{str(order)[:200]} is none")
+    words = ["drained"] * drained + ([] if weight is None else [f"weight {weight}"])
+    return f"{vip}/{member}: {', '.join(words)}"

@@ -29,12 +29,16 @@ wire = logging.getLogger("depot.wire")
 
 Listener = Callable[["SwitchRunner", Sequence[SessionNotice]], None]
 """Who is told what became of sessions."""
+Finder = Callable[[Sequence[Entry]], None]
+"""Who is told what a switch holds before anything is written to it."""
 
 
 class SwitchRunner:
     """A switch's client and core. Run `run` as a task."""
 
-    def __init__(self, config: SwitchConfig, vips: Sequence[VipConfig], pipeline: Pipeline, listener: Listener) -> None:
+    def __init__(
+        self, config: SwitchConfig, vips: Sequence[VipConfig], pipeline: Pipeline, listener: Listener, finder: Finder
+    ) -> None:
         self.config = config
         """What is configured of it."""
         self.core = SwitchCore(config, vips)
@@ -47,7 +51,7 @@ class SwitchRunner:
         """Packets and bytes of VIPs, members and ways back, as last read."""
         self.counters: dict[tuple[str, int], Count] = {}
         """The indirect counters by name and index, as last read."""
-        self._listener = listener
+        self._listener, self._finder = listener, finder
         self._timer: asyncio.TimerHandle | None = None
         self._rereading: asyncio.Task[None] | None = None
         self._lost_reason = ""
@@ -157,6 +161,7 @@ class SwitchRunner:
         """We may write, and the switch holds these entries."""
         self._lost_reason = ""
         events.info("%s: connected as primary, P4Runtime %s", self.name, self.shell.version)
+        self._finder(entries)
         self.core.connected(entries, self._now(), carried)
         self.settle()
 

@@ -43,6 +43,8 @@ class MemberState(Enum):
     """It is dead."""
     DRAINED = "drained"
     """It lives, keeps its sessions and gets no new ones."""
+    UNCHECKED = "unchecked"
+    """It may be dead: it keeps its sessions and gets no new ones before its first check."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class MemberStatus:
     """What is configured of it."""
     alive: bool = True
     """Whether checks find it alive; without evidence it is taken to be."""
+    held: bool = False
+    """Whether it waits for its first check, because a switch's schedule left it out when we came."""
     drained: bool = False
     """Whether an operator drained it."""
     override: int | None = None
@@ -78,6 +82,8 @@ class MemberStatus:
         """What it does."""
         if not self.alive:
             return MemberState.DOWN
+        if self.held:
+            return MemberState.UNCHECKED
         return MemberState.DRAINED if self.drained or self.weight == 0 else MemberState.UP
 
     def ramp(self, now: float) -> float:
@@ -121,13 +127,24 @@ class Services:
     def set_alive(self, vip: str, member: str, alive: bool, now: float) -> bool:
         """Take a health check's word; return whether that is news. A member nobody knows (any more) is none."""
         status = self._members.get((vip, member))
-        if status is None or status.alive == alive:
+        if status is None:
+            return False
+        if status.held:
+            status.held = False
+            self._due[vip] = now
+        if status.alive == alive:
             return False
         status.alive = alive
         status.since = now
         status.ramp_from = now if alive and status.vip.slow_start else None
         self._due[vip] = now
         return True
+
+    def hold(self, vip: str, member: str, now: float) -> None:
+        """Give a member no new sessions until `set_alive` says anything of it."""
+        if (status := self._members.get((vip, member))) is not None:
+            status.held = True
+            self._due[vip] = now
 
     def set_drained(self, member: str, drained: bool, now: float, vip: str | None = None) -> list[MemberStatus]:
         """Drain or undrain a member, in one VIP or in all; return whom that concerned. Raises UnknownMemberError."""
@@ -190,7 +207,7 @@ class Services:
                 status.ramp_from = None
             elif status.alive:
                 self._due[vip.name] = now + max(REBALANCE_INTERVAL, vip.slow_start / 8)
-            if status.alive:
+            if status.alive and not status.held:
                 candidates.append(self._candidate(status, load, now))
         if vip.scheduler is SchedulerKind.COST:
             self._due.setdefault(vip.name, now + vip.cost.report_interval)
