@@ -612,7 +612,8 @@ class TestMemberDown:
         desk.tracker.member_down(WEB_ID, 11, desk.now)
         assert desk.state(web) is SessionState.SCRAPPED
         assert desk.state(dsr) is SessionState.ESTABLISHED
-        assert desk.tracker.member_sessions(11) == 1
+        assert desk.tracker.vip_member_sessions(WEB_ID, 11) == 0
+        assert desk.tracker.sessions_naming(11) == 2
 
 
 class TestReconciliation:

@@ -2,7 +2,7 @@
 
 A VIP's number belongs to its address, port and protocol; a member's to how it is reached (its action and parameters).
 So both are found again by reading a switch back, and two VIPs that reach a member in the same way share its number. A
-number given up is not given to another for as long as the flow cache may remember it.
+number given up is not given to another for as long as the flow cache may remember it, counted from its last word of it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Numbers(Generic[K]):
         self._kind = kind
         self._number_of: dict[K, int] = {}
         self._owner_of: dict[int, K] = {}
-        self._given_up: list[tuple[float, int]] = []  # (when, number), oldest first
+        self._given_up: dict[int, float] = {}  # when, by number, oldest first
         self._free: list[int] = []
         self._unused_from = 0
 
@@ -77,21 +77,28 @@ class _Numbers(Generic[K]):
     def owner(self, number: int) -> K | None:
         return self._owner_of.get(number)
 
-    def keep(self, owners: set[K], now: float) -> None:
-        for owner in self._number_of.keys() - owners:
-            number = self._number_of.pop(owner)
+    def keep(self, owners: set[K], now: float) -> list[int]:
+        given_up = [self._number_of.pop(owner) for owner in self._number_of.keys() - owners]
+        for number in given_up:
             del self._owner_of[number]
-            self._given_up.append((now, number))
+            self._given_up[number] = now
+        return given_up
+
+    def named(self, number: int, now: float) -> None:
+        if number not in self._owner_of:
+            self._given_up.pop(number, None)
+            self._given_up[number] = now
 
     def _next(self, now: float) -> int:
-        while self._given_up and now - self._given_up[0][0] >= QUARANTINE:
-            heapq.heappush(self._free, self._given_up.pop(0)[1])
+        while self._given_up and now - self._given_up[number := next(iter(self._given_up))] >= QUARANTINE:
+            del self._given_up[number]
+            if number < self._unused_from:
+                heapq.heappush(self._free, number)
         while self._free:
             number = heapq.heappop(self._free)
-            if number not in self._owner_of:
+            if number not in self._owner_of and number not in self._given_up:
                 return number
-        resting = {number for _, number in self._given_up}
-        while self._unused_from in self._owner_of or self._unused_from in resting:
+        while self._unused_from in self._owner_of or self._unused_from in self._given_up:
             self._unused_from += 1
         if self._unused_from >= MOST_IDS:
             raise IdentitiesExhaustedError(f"no {self._kind} number is free")
@@ -138,7 +145,11 @@ class Identities:
         """Return whose number this is, None if nobody's."""
         return self._members.owner(member_id)
 
-    def keep(self, vips: set[VipKey], members: set[MemberAction], now: float) -> None:
-        """Give up every number but these."""
+    def member_named(self, member_id: int, now: float) -> None:
+        """The flow cache led a packet to this number just now: if it is nobody's, nobody gets it for a while."""
+        self._members.named(member_id, now)
+
+    def keep(self, vips: set[VipKey], members: set[MemberAction], now: float) -> list[int]:
+        """Give up every number but these; return those of members that are given up."""
         self._vips.keep(vips, now)
-        self._members.keep(members, now)
+        return self._members.keep(members, now)

@@ -91,12 +91,13 @@ class SessionTracker:
         if policy := self._policies.pop(vip_id, None):
             del self._vips[policy.endpoint, policy.protocol]
         self._vip_load.pop(vip_id, None)
+        self._down = {(one, member_id) for one, member_id in self._down if one != vip_id}
 
     def remove_member(self, vip_id: int, member_id: int, now: float) -> None:
         """Forget a member of a VIP; its sessions end and their entries go. To let them finish, drain it first."""
-        self._remove(lambda session: session.vip_id == vip_id and session.member_id == member_id, now)
+        if self._naming[vip_id, member_id]:
+            self._remove(lambda session: session.vip_id == vip_id and session.member_id == member_id, now)
         self._load.pop((vip_id, member_id), None)
-        self._naming.pop((vip_id, member_id), None)
         self._down.discard((vip_id, member_id))
 
     def _remove(self, concerns: Callable[[Session], bool], now: float) -> None:
@@ -262,14 +263,9 @@ class SessionTracker:
         """Return how many sessions have entries, ended ones among them."""
         return len(self._sessions)
 
-    def member_sessions(self, member_id: int) -> int:
-        """Return how many active sessions a member serves, of all VIPs that reach it in the same way."""
-        return sum(len(self._load.get((vip_id, member_id), ())) for vip_id in self._policies)
-
     def sessions_naming(self, member_id: int, vip_id: int | None = None) -> int:
         """Return how many sessions have a member, half-closed and ended ones too: of one VIP, or of all."""
-        vip_ids = self._policies if vip_id is None else (vip_id,)
-        return sum(self._naming.get((vip_id, member_id), 0) for vip_id in vip_ids)
+        return sum(self._naming[one, member_id] for one in (self._policies if vip_id is None else (vip_id,)))
 
     def vip_member_sessions(self, vip_id: int, member_id: int) -> int:
         """Return how many active sessions of a VIP a member serves."""

@@ -16,14 +16,15 @@ from depot.address import Endpoint, FlowKey, Protocol
 from depot.config.model import SwitchConfig, VipConfig
 from depot.p4runtime.entry import Action, Entry, EntryKey, Table, connection_flow
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
-from depot.p4runtime.reconcile import Operation, Update, reconcile
+from depot.p4runtime.reconcile import INSERT_ORDER, Operation, Update, reconcile
 from depot.p4runtime.write_errors import WriteFailure
 from depot.switching.commands import InstallEntry, SessionNotice, SynUnanswered, Verdict
 from depot.switching.connections import command_update, install_entry
 from depot.switching.desired import member_action, member_destination, service_entries, vip_key
+from depot.switching.former import FormerMembers
 from depot.switching.frames import parse_frame
 from depot.switching.icmp import IcmpErrors, Trouble
-from depot.switching.identities import Identities, MemberAction
+from depot.switching.identities import Identities, MemberAction, VipKey
 from depot.switching.neighbours import Neighbours
 from depot.switching.policy import SessionPolicy
 from depot.switching.routing import NextHop, Routing
@@ -52,7 +53,7 @@ class Output:
     """What follows from what was told to a core, in the order in which it should be done."""
 
     batches: list[list[Update]] = field(default_factory=list)
-    """Writes to be done one batch after the other."""
+    """Writes to be done one batch after the other; those of sessions known when a switch connects among them."""
     connections: list[Update] = field(default_factory=list)
     """Writes of `connection_table`, after the batches; one for each key."""
     packets: list[PacketOut] = field(default_factory=list)
@@ -75,7 +76,8 @@ class SwitchCore:
         self._vips = {vip.name: vip for vip in vips}
         self._schedules: dict[str, tuple[str, ...]] = {}
         self._identities = Identities()
-        self._tracker = SessionTracker(self._substitute)
+        self._tracker = SessionTracker(self._substitute, self._is_member)
+        self._former = FormerMembers(self._sessions_naming)
         self._neighbours = Neighbours(self._routing)
         self.icmp = IcmpErrors(self._routing.ports)
         """The ICMP errors and resets of this switch."""
@@ -84,8 +86,6 @@ class SwitchCore:
         self._turn: Counter[str] = Counter()
         self._held: dict[EntryKey, Entry] = {}
         """What the switch holds, but for connections, once all writes are done."""
-        self._kept: dict[int, list[Entry]] = {}
-        """Entries of members that are configured no more and still serve sessions, by member id."""
         self._down: set[tuple[str, str]] = set()
         self._connected = False
         self._output = Output()
@@ -169,6 +169,21 @@ class SwitchCore:
         ids = self._ids(name, slots[self._turn[name] % len(slots)])
         return None if ids is None else ids[1]
 
+    def _is_member(self, vip_id: int, member_id: int) -> bool:
+        """Whether a VIP's sessions can be served by this number: the flow cache may know it from long ago."""
+        if (vip_id, member_id) in self._names:
+            return True
+        member, vip = self._held.get(EntryKey(Table.MEMBER, (member_id,))), self._identities.vip_of(vip_id)
+        if member is None or vip is None:
+            return False
+        if member.action is not Action.NAT_TO_MEMBER:
+            return True
+        way_back = self._held.get(EntryKey(Table.NAT_SOURCE, (*member.params, vip.protocol)))
+        return way_back is not None and way_back.params == (vip.address, vip.port)
+
+    def _sessions_naming(self, member_id: int, vip_id: int | None) -> int:
+        return self._tracker.sessions_naming(member_id, vip_id)
+
     # The switch
 
     def connected(self, entries: Iterable[Entry], now: float, carried: Sequence[Entry] = ()) -> None:
@@ -193,9 +208,22 @@ class SwitchCore:
         self._connected = True
         self._reread_delay = FIRST_REREAD
         self._neighbours.adopt(others, now)
-        self._reread(others, now)
+        self._former.connected(carried, now)
         for vip, member in self._down:
             self.member_down(vip, member, now)
+        self._reread(others, now)
+        self._write_connections_before_vips()
+
+    def _write_connections_before_vips(self) -> None:
+        """Entries of known sessions refer to members, and must be there before a VIP spreads their packets anew."""
+        connections = [command_update(command) for command in self._tracker.take_commands()]
+        first, batches = 0, self._output.batches
+        for (operation, entry), *_ in batches:
+            if operation is not Operation.INSERT or entry.table not in INSERT_ORDER[0]:
+                break
+            first += 1
+        if connections:
+            batches.insert(first, connections)
 
     def reread(self, entries: Iterable[Entry], now: float) -> None:
         """The switch holds these entries, connections not among them: what we thought of it is not relied on."""
@@ -219,8 +247,8 @@ class SwitchCore:
         self._reread_at = None
         if superseded:
             self._identities = Identities()
-            self._tracker = SessionTracker(self._substitute)
-            self._kept = {}
+            self._tracker = SessionTracker(self._substitute, self._is_member)
+            self._former = FormerMembers(self._sessions_naming)
 
     def digest(self, name: str, samples: Sequence[tuple[int, ...]], now: float) -> None:
         """The data plane's digests, by their name in `depot.p4`."""
@@ -228,6 +256,9 @@ class SwitchCore:
             new_flow = self._tracker.new_flow
             for lo, hi, port_lo, port_hi, protocol, client_is_hi, flags, vip_id, member_id in samples:
                 key = FlowKey(lo, port_lo, hi, port_hi, protocol)
+                if (vip_id, member_id) not in self._names:
+                    self._former.named(member_id, now)
+                    self._identities.member_named(member_id, now)
                 new_flow(key, vip_id, member_id, client_is_hi == 1, flags, now)
         elif name == "tcp_event_t":
             tcp_event = self._tracker.tcp_event
@@ -296,7 +327,8 @@ class SwitchCore:
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called; None: not yet."""
         neighbours = self._neighbours.next_deadline() if self._connected else None
-        deadlines = (self._tracker.next_deadline(), neighbours, self._reread_at)
+        former = self._former.next_deadline() if self._connected else None
+        deadlines = (self._tracker.next_deadline(), neighbours, former, self._reread_at)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
@@ -307,7 +339,7 @@ class SwitchCore:
         if self._reread_at is not None and now >= self._reread_at:
             self._reread_at = None
             self._output.reread = True
-        if self._connected and any(not self._sessions_on(member_id) for member_id in self._kept):
+        if self._connected and self._former.are_due(now):
             self._compare(now)
 
     def take_output(self, now: float, *, connections: bool = True) -> Output:
@@ -349,6 +381,8 @@ class SwitchCore:
             for member in vip.members:
                 member_id = self._identities.member(member_action(vip, member), now)
                 self._names[vip_id, member_id] = (vip.name, member.name)
+                if (vip.name, member.name) not in self._down:  # it may have been down when it was removed
+                    self._tracker.member_up(vip_id, member_id)
 
     def _compare(self, now: float) -> int:
         """Write the difference between all that should be held and what is; return how many updates that takes."""
@@ -357,44 +391,42 @@ class SwitchCore:
         wanted += self._routing.entries(vip.address for vip in vips)
         wanted += self._neighbours.entries()
         members = {member_action(vip, member) for vip in vips for member in vip.members}
-        for entries in self._keep_busy_members(members, now):
-            wanted += entries
-            members.add(MemberAction(entries[0].action, entries[0].params))
-        self._identities.keep({vip_key(vip) for vip in vips}, members, now)
+        self._end_sessions_without_way_back(wanted, now)
+        former = self._keep_former(wanted, now)
+        wanted += former
+        for member_id in self._identities.keep({vip_key(vip) for vip in vips}, members | self._former.actions(), now):
+            self._remove_member(member_id, now)
+        members |= {MemberAction(entry.action, entry.params) for entry in former if entry.table is Table.MEMBER}
         hops = {self._routing.next_hop(member_destination(member)) for member in members}
         self._neighbours.want((hop for hop in {*hops, *self._routing.gateways} if hop is not None), now)
         return self._write({entry.key: entry for entry in wanted}, self._held.keys())
 
-    def _keep_busy_members(self, configured: set[MemberAction], now: float) -> list[list[Entry]]:
-        """The entries of members that are configured no more, while they serve sessions; the rest of them is let go."""
-        held = [entry for entry in self._held.values() if entry.table is Table.MEMBER]
-        known = {entry.values[0]: [entry, *self._ways_back(entry)] for entry in held} | self._kept
-        self._kept = {}
-        for member_id, entries in known.items():
-            if MemberAction(entries[0].action, entries[0].params) in configured:
+    def _keep_former(self, wanted: Iterable[Entry], now: float) -> list[Entry]:
+        """What should be held for members that are configured no more."""
+        configured = {entry.key: entry for entry in wanted}
+        vips = {self._identities.vip(vip_key(vip), now): vip_key(vip) for vip in self._vips.values()}
+        return self._former.keep(self._held.values(), configured, vips, self._identities, now, release=self._connected)
+
+    def _end_sessions_without_way_back(self, wanted: Iterable[Entry], now: float) -> None:
+        """A NAT member that went over to another VIP answers in that one's name: for the old one it is as if dead."""
+        for entry in wanted:
+            held = self._held.get(entry.key) if entry.table is Table.NAT_SOURCE else None
+            if held is None or held.params == entry.params:
                 continue
-            if self._sessions_on(member_id):
-                self._kept[member_id] = entries
-            else:
-                self._remove_member(member_id, now)
-        return list(self._kept.values())
+            (address, port, protocol), vip = entry.values, Endpoint(*held.params)
+            vip_id = self._identities.find_vip(VipKey(*vip, protocol))
+            member_id = self._identities.find_member(MemberAction(Action.NAT_TO_MEMBER, (address, port)))
+            if vip_id is not None and member_id is not None:
+                self._tracker.member_down(vip_id, member_id, now)
+                self._tracker.member_up(vip_id, member_id)
 
     def _vip_ids(self) -> list[int]:
         found = (self._identities.find_vip(vip_key(vip)) for vip in self._vips.values())
         return [vip_id for vip_id in found if vip_id is not None]
 
-    def _sessions_on(self, member_id: int) -> int:
-        return self._tracker.member_sessions(member_id)
-
     def _remove_member(self, member_id: int, now: float) -> None:
         for vip_id in self._vip_ids():
             self._tracker.remove_member(vip_id, member_id, now)
-
-    def _ways_back(self, member: Entry) -> list[Entry]:
-        if member.action is not Action.NAT_TO_MEMBER:
-            return []
-        keys = (EntryKey(Table.NAT_SOURCE, (*member.params, protocol)) for protocol in Protocol)
-        return [self._held[key] for key in keys if key in self._held]
 
     def _write(self, wanted: Mapping[EntryKey, Entry], keys: Iterable[EntryKey]) -> int:
         """Make the switch hold, of these keys and those of `wanted`, exactly `wanted`; return the number of updates."""
