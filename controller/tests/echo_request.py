@@ -19,7 +19,7 @@ _SECONDS = 2.0
 
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071); zero over data that carries its own."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

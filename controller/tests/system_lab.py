@@ -247,8 +247,8 @@ class SystemLab:
             key, params = entry["key"], entry["params"]
             if entry["action"] == "forward_to_member" and key["protocol"] == 6:
                 client, service = ("hi", "lo") if params["client_is_hi"] else ("lo", "hi")
-                name = (key[f"addr_{client}"], key[f"port_{client}"], key[f"addr_{service}"])
-                actual[name] = member_of.get(params["member_id"])
+                ends = (key[f"addr_{client}"], key[f"port_{client}"], key[f"addr_{service}"])
+                actual[ends] = member_of.get(params["member_id"])
         wrong = []
         for sessions in self.held.values():
             for name, member in sessions.items():
