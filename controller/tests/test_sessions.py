@@ -456,11 +456,6 @@ class TestAnnouncedAgain:
         assert desk.tracker.take_notices() == []
         assert desk.tracker.vip_sessions(WEB_ID) == 0
 
-    def test_an_entry_that_was_not_written_is_written_again(self, desk: Desk) -> None:
-        key = desk.established(ALICE, 11)
-        desk.tracker.entry_lost(key, desk.now)
-        assert desk.tracker.take_commands() == [forward(InstallEntry, key, 11)]
-
 
 class TestSuccession:
     def close(self, desk: Desk) -> None:
@@ -567,8 +562,54 @@ class TestMemberDown:
         assert desk.tracker.take_notices() == [SessionMoved(key, WEB_ID, 11, 12)]
         assert desk.tracker.take_commands() == [forward(UpdateEntry, key, 12)]
         assert (desk.tracker.vip_member_sessions(WEB_ID, 11), desk.tracker.vip_member_sessions(WEB_ID, 12)) == (0, 1)
-        desk.wait(3.1)
-        assert desk.tracker.take_notices() == [SynUnanswered(key, WEB_ID, 12, UnansweredCause.TIMEOUT)]
+
+    @pytest.mark.parametrize("vip", [WEB, DSR])
+    @pytest.mark.parametrize("known", [True, False], ids=["moved", "announced for the dead one"])
+    def test_a_substitute_is_to_blame_only_when_it_was_asked(self, desk: Desk, vip: Endpoint, known: bool) -> None:
+        """The client's next SYN is the first that it gets, and that may be 4 or 8 s away."""
+        vip_id = WEB_ID if vip == WEB else DSR_ID
+        desk.substitutes = iter([12])
+        if known:
+            desk.announce(ALICE, 11, vip=vip)
+            desk.now += 0.7
+        desk.tracker.member_down(vip_id, 11, desk.now)
+        key = desk.key(ALICE, vip)
+        if not known:
+            desk.announce(ALICE, 11, vip=vip)
+        desk.tracker.take_notices()
+        desk.wait(8)
+        desk.says(ALICE, SYN, ALICE, vip)
+        assert desk.tracker.take_notices() == []
+        assert desk.state(key) is SessionState.SYN_SEEN
+        desk.wait(1)
+        if vip == WEB:
+            desk.wait(2.1)
+            assert desk.tracker.take_notices() == [SynUnanswered(key, WEB_ID, 12, UnansweredCause.TIMEOUT)]
+        else:
+            desk.says(ALICE, SYN, ALICE, vip)
+            assert desk.tracker.take_notices() == [SynUnanswered(key, DSR_ID, 12, UnansweredCause.REPEATED)]
+
+    def test_a_moved_session_whose_client_asks_no_more_ends_by_itself(self, desk: Desk) -> None:
+        key = desk.announce(ALICE, 11)
+        desk.substitutes = iter([12])
+        desk.tracker.member_down(WEB_ID, 11, desk.now)
+        desk.tracker.take_notices()
+        desk.wait(30.1)
+        assert desk.state(key) is SessionState.GONE
+        (closed,) = desk.tracker.take_notices()
+        assert isinstance(closed, SessionClosed)
+        assert closed.reason is CloseReason.UNANSWERED
+
+    def test_the_answer_of_a_substitute_counts_from_its_being_asked(self, desk: Desk) -> None:
+        key = desk.announce(ALICE, 11)
+        desk.substitutes = iter([12])
+        desk.tracker.member_down(WEB_ID, 11, desk.now)
+        desk.wait(3)
+        desk.says(ALICE, SYN, ALICE)
+        desk.now += 0.02
+        desk.says(WEB, SYN_ACK, ALICE)
+        established = desk.tracker.take_notices()[-1]
+        assert established == SessionEstablished(key, WEB_ID, 12, pytest.approx(0.02), assumed=False)
 
     def test_udp_sessions_move_too(self, desk: Desk) -> None:
         key = desk.announce(ALICE, 5, 0, DNS)

@@ -113,7 +113,9 @@ class RandomSessions(RuleBasedStateMachine):
         self.write()
         key = flow(vip_id, client)[0]
         self.table.pop(key, None)
-        self.tracker.entry_lost(key, self.now)
+        present = [self.as_read(entry) for entry in self.table.values()]
+        self.tracker.reconcile(present, self.now)
+        self.write()
 
     @rule(vip_id=vip_ids, client=clients, member_id=member_ids, tcp_flags=flags)
     def an_entry_is_refused(self, vip_id: int, client: Endpoint, member_id: int, tcp_flags: int) -> None:

@@ -30,13 +30,16 @@ class SessionView:
 
 
 class Session:
-    """One session. `asked_at`: when the member now serving it was first sent the SYN; `syn_at`: the latest SYN;
-    `written`: the switch was told of its entry; `refused`: and would not take it.
+    """One session.
+
+    `asked_at`: when the member now serving it was first sent the SYN; `is_asked`: whether it was, for a member that
+    took over a session is not before the client sends its SYN again; `syn_at`: the latest SYN; `written`: the switch
+    was told of its entry; `refused`: and would not take it.
     """
 
     __slots__ = (
-        "announced_member_id", "asked_at", "client_is_hi", "deadline", "dirty_at", "fins", "key", "member_id",
-        "opened_at", "queued_tick", "refused", "reported", "state", "syn_at", "vip_id", "written",
+        "announced_member_id", "asked_at", "client_is_hi", "deadline", "dirty_at", "fins", "is_asked", "key",
+        "member_id", "opened_at", "queued_tick", "refused", "reported", "state", "syn_at", "vip_id", "written",
     )  # fmt: skip
 
     def __init__(self, key: FlowKey) -> None:
@@ -45,6 +48,7 @@ class Session:
         self.client_is_hi = False
         self.state = SessionState.GONE
         self.fins = 0
+        self.is_asked = True
         self.opened_at = self.asked_at = self.syn_at = self.dirty_at = 0.0
         self.reported = False
         self.written = self.refused = False

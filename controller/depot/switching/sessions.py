@@ -195,8 +195,8 @@ class SessionTracker:
             session.written = session.refused = False
         for entry in present:
             known = self._sessions.get(entry.key)
-            if known is None:
-                known = self._adopt(entry, now)
+            if known is None and self.adopt(entry, now):
+                known = self._sessions[entry.key]
             if known is None:
                 self._dirty[entry.key] = True
             else:
@@ -208,15 +208,26 @@ class SessionTracker:
                 self._want(session, now)
 
     def adopt(self, entry: InstallEntry, now: float) -> bool:
-        """Take one entry read from the switch as a session's; False, and nothing is done, if it is of no VIP."""
-        return self._adopt(entry, now) is not None
-
-    def entry_lost(self, key: FlowKey, now: float) -> None:
-        """The switch has no entry with this key though it was told; it will be told again if there is a session."""
-        if session := self._sessions.get(key):
-            session.written = False
-            self._dirty.pop(key, None)
-            self._want(session, now)
+        """Make a session of an entry read from the switch; False, and nothing is done, if it is of no VIP."""
+        place = self._vip_of(entry.key)
+        if place is None:
+            return False
+        session = self._sessions[entry.key] = Session(entry.key)
+        session.vip_id, session.client_is_hi = place
+        session.member_id = session.announced_member_id = entry.member_id
+        self._naming[session.vip_id, session.member_id] += 1
+        session.opened_at = session.asked_at = session.syn_at = session.dirty_at = now
+        session.written = True
+        policy = self._policies[session.vip_id]
+        if entry.verdict is not Verdict.FORWARD:
+            session.state = SessionState.SCRAPPED
+            self._wheel.set(session, now + policy.reset_linger)
+        elif entry.closing:
+            self._enter_load(session, policy.ended_state(entry.idle_timeout))
+        else:
+            is_udp = entry.key.protocol == Protocol.UDP
+            self._enter_load(session, SessionState.ACTIVE if is_udp else SessionState.ESTABLISHED)
+        return True
 
     def entry_refused(self, key: FlowKey, now: float) -> None:
         """The switch did not take the entry with this key, so it will never call it idle.
@@ -287,6 +298,7 @@ class SessionTracker:
         session.vip_id = vip_id
         session.member_id = member_id
         self._naming[vip_id, member_id] += 1
+        session.is_asked = member_id == session.announced_member_id
         session.client_is_hi = client_is_hi
         session.opened_at = session.asked_at = session.syn_at = now
         session.reported = False
@@ -297,7 +309,7 @@ class SessionTracker:
         if state in self._policies[vip_id].load_states:
             self._notices.append(SessionOpened(session.key, vip_id, member_id, client_is_hi, now))
         if state is SessionState.SYN_SEEN:
-            self._wheel.set(session, now + self._policies[vip_id].answer_timeout)
+            self._await_answer(session, now)
         else:
             session.deadline = NEVER
         for src_is_hi, flags in self._early.take(session.key, now):
@@ -357,20 +369,28 @@ class SessionTracker:
             return
         session.syn_at = now
         policy = self._policies[session.vip_id]
-        if session.reported or not policy.sees_replies:
+        if not session.is_asked:
+            session.is_asked, session.asked_at = True, now
+            self._await_answer(session, now)
+        elif session.reported or not policy.sees_replies:
             self._unanswered(session, UnansweredCause.REPEATED)
             self._wheel.set(session, now + policy.handshake_timeout)
 
     def _answer_missing(self, session: Session, now: float) -> None:
         """A SYN's time is over. Where replies are not seen, a client that asks no more has its answer."""
         policy = self._policies[session.vip_id]
-        if not policy.sees_replies:
+        if session.is_asked and not policy.sees_replies:
             self._feed(session, SessionInput.TRAFFIC, now, CloseReason.FIN)
-        elif session.reported:
+        elif session.reported or not session.is_asked:
             self._feed(session, SessionInput.TIMEOUT, now, CloseReason.UNANSWERED)
         else:
             self._unanswered(session, UnansweredCause.TIMEOUT)
             self._wheel.set(session, session.syn_at + policy.handshake_timeout)
+
+    def _await_answer(self, session: Session, now: float) -> None:
+        """Wait for the member's answer; one that took over is not asked, or to blame, before the client asks again."""
+        policy = self._policies[session.vip_id]
+        self._wheel.set(session, now + (policy.answer_timeout if session.is_asked else policy.handshake_timeout))
 
     def _unanswered(self, session: Session, cause: UnansweredCause) -> None:
         session.reported = True
@@ -439,10 +459,10 @@ class SessionTracker:
         self._naming[session.vip_id, to_member_id] += 1
         session.member_id = to_member_id
         session.asked_at = now
-        session.reported = False
+        session.is_asked = session.reported = False
         self._want(session, now)
         if session.state is SessionState.SYN_SEEN:
-            self._wheel.set(session, now + self._policies[session.vip_id].answer_timeout)
+            self._await_answer(session, now)
 
     def _serving(self, vip_id: int, member_id: int) -> int | None:
         """Who serves a session announced at this member: another, if it is dead or not the VIP's; None: nobody can."""
@@ -469,28 +489,6 @@ class SessionTracker:
         if verdict is not Verdict.FORWARD:
             return command(session.key, verdict, 0, False, False, idle_timeout)
         return command(session.key, verdict, session.member_id, session.client_is_hi, closing, idle_timeout)
-
-    def _adopt(self, entry: InstallEntry, now: float) -> Session | None:
-        """Make a session of an entry; None if it is of no VIP."""
-        place = self._vip_of(entry.key)
-        if place is None:
-            return None
-        session = self._sessions[entry.key] = Session(entry.key)
-        session.vip_id, session.client_is_hi = place
-        session.member_id = session.announced_member_id = entry.member_id
-        self._naming[session.vip_id, session.member_id] += 1
-        session.opened_at = session.asked_at = session.syn_at = session.dirty_at = now
-        session.written = True
-        policy = self._policies[session.vip_id]
-        if entry.verdict is not Verdict.FORWARD:
-            session.state = SessionState.SCRAPPED
-            self._wheel.set(session, now + policy.reset_linger)
-        elif entry.closing:
-            self._enter_load(session, policy.ended_state(entry.idle_timeout))
-        else:
-            is_udp = entry.key.protocol == Protocol.UDP
-            self._enter_load(session, SessionState.ACTIVE if is_udp else SessionState.ESTABLISHED)
-        return session
 
     def _vip_of(self, key: FlowKey) -> tuple[int, bool] | None:
         """Return the VIP that a flow is to, and whether its client is the higher endpoint."""
