@@ -38,8 +38,9 @@ REACHABLE_TIME = 30.0
 """Seconds that an answer counts (RFC 4861, 10: REACHABLE_TIME)."""
 FAILED_RETRY = 5.0
 """Seconds until a wanted next hop that did not answer is asked for again, and that others stay known as dead."""
-HELD_PACKETS = 3
-"""Packets held for one next hop (RFC 4861, 7.2.2: at least one); a newer one replaces the oldest."""
+HELD_PACKETS = 16
+"""Packets held for one next hop (RFC 4861, 7.2.2: at least one): the first answers of a busy client's sessions. A newer
+one replaces the oldest."""
 MOST_NEIGHBOURS = 8192
 """Half of `neighbour_table`: what clients make us learn must leave room for members."""
 
