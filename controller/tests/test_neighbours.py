@@ -12,7 +12,7 @@ from depot.address import parse_address, parse_mac
 from depot.config import parse
 from depot.p4runtime.entry import neighbour_entry
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
-from depot.switching.neighbours import MOST_NEIGHBOURS, NeighbourChange, Neighbours, NeighbourState
+from depot.switching.neighbours import HELD_PACKETS, MOST_NEIGHBOURS, NeighbourChange, Neighbours, NeighbourState
 from depot.switching.routing import NextHop, Routing
 
 CONFIG = """
@@ -199,11 +199,12 @@ class TestHeldPackets:
             PacketOut(packet.payload, ingress_port=2, submit=True) for packet in packets
         ]
 
-    def test_only_the_newest_three(self, street: Street) -> None:
-        for number in range(10):
+    def test_only_the_newest(self, street: Street) -> None:
+        for number in range(HELD_PACKETS + 7):
             street.neighbours.unresolved(punt(A, bytes([number])), street.now)
         street.answer(A)
-        assert [packet.payload for packet in street.neighbours.released] == [b"\7", b"\x08", b"\x09"]
+        kept = [bytes([number]) for number in range(7, HELD_PACKETS + 7)]
+        assert [packet.payload for packet in street.neighbours.released] == kept
 
     def test_unreachable_when_nobody_answers(self, street: Street) -> None:
         first, late = punt(A, b"first"), punt(A, b"late")
