@@ -103,7 +103,8 @@ async def until(condition: Callable[[], bool]) -> None:
 async def session_rate(address: str) -> float:
     """Sessions per second at the switch with this address, whose ports are there."""
     config = configuration(address)
-    runner = SwitchRunner(config.switches[0], config.vips, Pipeline(find_compiled_program()), lambda *_: None)
+    pipeline = Pipeline(find_compiled_program())
+    runner = SwitchRunner(config.switches[0], config.vips, pipeline, lambda *_: None, lambda _: None)
     members = config.vips[0].members
     runner.core.set_schedules({"web": [member.name for member in members]}, asyncio.get_running_loop().time())
     task = asyncio.create_task(runner.run())
