@@ -5,40 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+
+from depot.p4runtime.packets import DropReason, PuntReason
 
 __all__ = ["CPU_PORT", "Case", "Digest", "DropReason", "Entry", "Outcome", "PacketIn", "PuntReason", "Step", "Submit"]
 
 CPU_PORT = 255
-
-
-class DropReason(IntEnum):
-    """Index into the counter `drops` (p4src/constants.p4)."""
-
-    MALFORMED = 1
-    BAD_CHECKSUM = 2
-    NOT_OUR_MAC = 3
-    UNKNOWN_ETHER_TYPE = 4
-    IP_OPTIONS = 5
-    FRAGMENT = 6
-    MARTIAN = 7
-    NO_SESSION = 8
-    NO_MEMBER = 9
-    MEMBER_GONE = 10
-    DENIED = 11
-    NOT_SERVED = 12
-    NO_ROUTE = 13
-    FOREIGN_NEIGHBOUR = 14
-    BAD_PACKET_OUT = 15
-
-
-class PuntReason(IntEnum):
-    """`packet_in.reason` and index into the counter `punts` (p4src/constants.p4)."""
-
-    TTL_EXPIRED = 1
-    TOO_BIG = 2
-    NEIGHBOUR_UNRESOLVED = 3
-    RESET_SESSION = 4
 
 
 @dataclass(frozen=True, slots=True)

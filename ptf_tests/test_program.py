@@ -4,9 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+from enum import IntEnum
 from pathlib import Path
 
 import pytest
+
+from depot.p4runtime.packets import DropReason, PuntReason
 
 P4SRC = Path(__file__).resolve().parent.parent / "p4src"
 SOURCES = sorted(P4SRC.rglob("*.p4"))
@@ -38,10 +41,11 @@ def test_the_ids_are_those_of_the_ids_file() -> None:
     assert {value for value in given if value >> 24 in (0x02, 0x12, 0x13, 0x16)} <= named
 
 
-def test_drop_reasons_are_dense_and_counted() -> None:
+@pytest.mark.parametrize(("kind", "reasons"), [("drop", DropReason), ("punt", PuntReason)])
+def test_the_controller_knows_every_reason(kind: str, reasons: type[IntEnum]) -> None:
     constants = (P4SRC / "constants.p4").read_text()
-    reasons = [int(number) for number in re.findall(r"const drop_reason_t DROP_\w+ = (\d+);", constants)]
-    size = re.search(r"#define DROP_COUNTER_SIZE (\d+)", (P4SRC / "sizes.p4").read_text())
+    found = re.findall(rf"const {kind}_reason_t {kind.upper()}_(\w+) = (\d+);", constants)
+    assert {name: int(number) for name, number in found} == {"NONE": 0} | {one.name: int(one) for one in reasons}
+    size = re.search(rf"#define {kind.upper()}_COUNTER_SIZE (\d+)", (P4SRC / "sizes.p4").read_text())
     assert size is not None
-    assert reasons == list(range(len(reasons)))
-    assert len(reasons) <= int(size[1])
+    assert len(found) <= int(size[1])
