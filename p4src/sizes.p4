@@ -14,6 +14,7 @@
 #define ROUTE_TABLE_SIZE 16384
 #define NEIGHBOUR_TABLE_SIZE 16384
 
+#define SCHEDULE_CURSOR_SIZE 65536  // one for every vip_id
 #define FLOW_CACHE_SIZE 65536  // slots of one way; a power of two, FLOW_CACHE_INDEX takes its bits
 #define FLOW_CACHE_INDEX 15:0
 #define DROP_COUNTER_SIZE 32

@@ -9,7 +9,7 @@
 
 control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     @id(SCHEDULE_CURSOR_ID)
-    register<bit<16>>(65536) schedule_cursor;  // by vip_id: the slot that the next session takes
+    register<bit<16>>(SCHEDULE_CURSOR_SIZE) schedule_cursor;  // by vip_id: the slot that the next session takes
 
     // successor[144] fingerprint[143:112] member_id[111:96] first_sequence[95:64] seen[63:32] announced[31:0]
     @id(FLOW_CACHE_A_ID)
@@ -123,11 +123,11 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             bool in_b = !in_a && slot_b[143:112] == hash_a && age_b < FLOW_CACHE_LIFETIME;
 
             // A SYN with another sequence number is another session; with the same one, a retransmission
-            // (RFC 9293, 3.8.1). A packet that is neither TCP nor the first is known by its flow alone. Beside the
+            // (RFC 9293, 3.8.1). Every other packet is known by its flow alone. Beside the
             // entry of an ended session only its successor counts: the ended one may have moved to another member.
             bit<145> slot = in_a ? slot_a : slot_b;
             bool is_syn = meta.tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN) == TCP_SYN;
-            bit<32> sequence = is_syn && hdr.tcp.isValid() ? hdr.tcp.sequence : slot[95:64];
+            bit<32> sequence = is_syn ? hdr.tcp.sequence : slot[95:64];
             bit<1> successor = meta.session_known ? 1w1 : 1w0;
             bool remembered = (in_a || in_b) && sequence == slot[95:64] &&
                               (!meta.session_known || slot[144:144] == 1);
