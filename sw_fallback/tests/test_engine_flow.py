@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softswitch.engine.python.flow import Cycle, Structure, structure
+from softswitch.engine.flow import Cycle, Structure, structure
 
 Graph = dict[str, tuple[str | None, ...]]
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from softswitch.engine.python.expressions import Expressions
 from softswitch.engine.python.layout import Layout
 from softswitch.engine.python.names import Names
-from softswitch.engine.python.usage import Usage
+from softswitch.engine.usage import Usage
 from softswitch.errors import UnsupportedConstruct
 from softswitch.hashes import ALGORITHMS
 from softswitch.program import Program

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from softswitch.engine.python.names import Names
-from softswitch.engine.python.usage import Usage
+from softswitch.engine.usage import Usage
 from softswitch.program.headers import Field, Header
 
 __all__ = ["Group", "Layout", "Piece"]
