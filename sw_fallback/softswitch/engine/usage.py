@@ -66,6 +66,8 @@ class Usage:
         """Headers that may have to be packed anew."""
         self.invalidated: set[str] = set()
         """Headers that may become invalid while their fields have values."""
+        self.made_valid: set[str] = set()
+        """Headers that something other than the parser's extraction can make valid."""
         self.statements: list[Statement] = [*self._all_statements()]
         self.kinds: set[type[Statement]] = {type(statement) for statement in self.statements}
         for statement in self.statements:
@@ -118,6 +120,7 @@ class Usage:
         for member in self._members(header):
             self.changed.add(member)
             self.invalidated.add(member)
+            self.made_valid.add(member)
             self.writes.update((member, field.name) for field in self._program.headers[member].type.fields)
 
     def _write(self, target: Target) -> None:
@@ -150,6 +153,7 @@ class Usage:
                 self._whole_stack(stack)
             case SetValid(header):
                 self.changed.update(self._members(header))
+                self.made_valid.update(self._members(header))
             case SetInvalid(header):
                 self.invalidated.update(self._members(header))
             case Drop() | EmitDigest() | Resubmit() | Recirculate():

@@ -1,0 +1,1 @@
+"""The XDP engine: a program translated to C for eBPF and run in the kernel."""

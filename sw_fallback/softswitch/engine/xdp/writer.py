@@ -1,0 +1,53 @@
+"""C source that is being written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from softswitch.errors import SourceLocation
+
+__all__ = ["Writer"]
+
+
+class Writer:
+    """Lines with their indentation, and names for temporary variables."""
+
+    def __init__(self, depth: int = 0) -> None:
+        self._lines: list[str] = []
+        self._depth = depth
+        self._temporaries = 0
+
+    def line(self, text: str, location: SourceLocation | None = None) -> None:
+        """One line; the place in the P4 source goes into a comment."""
+        comment = f" /* {location} */" if location is not None and location.filename else ""
+        self._lines.append(f"{'	' * self._depth}{text}{comment}" if text else "")
+
+    def comment(self, text: str, location: SourceLocation | None = None) -> None:
+        """A comment line; what would end the comment, and newlines, become spaces."""
+        place = f", {location}" if location is not None and location.filename else ""
+        joined = " ".join((text + place).split()).replace("*/", "* /")
+        self.line(f"/* {joined} */")
+
+    def label(self, name: str) -> None:
+        """A place to `goto`, one step to the left of the code around it."""
+        self._lines.append(f"{'	' * (self._depth - 1)}{name}:;")
+
+    @contextmanager
+    def block(self, head: str, location: SourceLocation | None = None) -> Iterator[None]:
+        """A compound statement: `head {` … `}`; an empty head opens a bare scope."""
+        self.line(f"{head} {{".lstrip(), location)
+        self._depth += 1
+        yield
+        self._depth -= 1
+        self.line("}")
+
+    def temporary(self, ctype: str, value: str) -> str:
+        """Declare a constant variable at the present line; returns its name, unique in this writer."""
+        name = f"t{self._temporaries}"
+        self._temporaries += 1
+        self.line(f"const {ctype} {name} = {value};")
+        return name
+
+    def text(self) -> str:
+        return "\n".join(self._lines) + "\n"
