@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from softswitch.engine.flow import Cycle, Structure, structure
 from softswitch.engine.python.calculations import Calculations
 from softswitch.engine.python.context import Context
-from softswitch.engine.flow import Cycle, Structure, structure
 from softswitch.engine.python.statements import Statements
 from softswitch.engine.python.terms import Term, bits, constant, number
 from softswitch.engine.python.writer import Writer

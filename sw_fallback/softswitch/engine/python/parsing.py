@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from softswitch.engine.python.context import Context
 from softswitch.engine.flow import Cycle, Structure, structure
+from softswitch.engine.python.context import Context
 from softswitch.engine.python.layout import Layout
 from softswitch.engine.python.statements import Statements
 from softswitch.engine.python.terms import Term, bits, number

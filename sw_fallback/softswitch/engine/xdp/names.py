@@ -7,9 +7,60 @@ import re
 __all__ = ["Names"]
 
 _KEYWORDS = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if inline int long
-    register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm
-    typeof bool true false NULL ctx s row key hit data data_end at error size length now""".split()
+    [
+        "auto",
+        "break",
+        "case",
+        "char",
+        "const",
+        "continue",
+        "default",
+        "do",
+        "double",
+        "else",
+        "enum",
+        "extern",
+        "float",
+        "for",
+        "goto",
+        "if",
+        "inline",
+        "int",
+        "long",
+        "register",
+        "restrict",
+        "return",
+        "short",
+        "signed",
+        "sizeof",
+        "static",
+        "struct",
+        "switch",
+        "typedef",
+        "union",
+        "unsigned",
+        "void",
+        "volatile",
+        "while",
+        "asm",
+        "typeof",
+        "bool",
+        "true",
+        "false",
+        "NULL",
+        "ctx",
+        "s",
+        "row",
+        "key",
+        "hit",
+        "data",
+        "data_end",
+        "at",
+        "error",
+        "size",
+        "length",
+        "now",
+    ]
 )
 _OURS = re.compile(r"(t\d+|[us](8|16|32|64)|bpf_.*|XDP_.*|.*_(row|key|rows|buckets|trie|vectors)|__.*)")
 """Temporaries, types and suffixes of the generated code and its runtime."""
