@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from softswitch.entities import Counter, MeterConfig
 from softswitch.errors import InvalidArgument, OutOfRange
 from softswitch.meters import Meter
 from softswitch.program.controls import CounterArray, MeterArray, RegisterArray
 
-__all__ = ["CounterStore", "MeterStore", "RegisterStore"]
+__all__ = ["CounterCells", "CounterStore", "MeterStore", "RegisterStore"]
 
 _COUNTER_LIMIT = 1 << 63
 """Counters are int64 on the wire (P4Runtime 9.4)."""
@@ -21,21 +23,36 @@ def check_counter(value: Counter) -> None:
         )
 
 
+class CounterCells(Protocol):
+    """Cells that an engine outside of this process counts in."""
+
+    def read(self, index: int) -> tuple[int, int]:
+        """Packets and octets."""
+
+    def clear(self, index: int) -> None:
+        """Count from zero."""
+
+
 class CounterStore:
     """A counter array."""
 
     def __init__(self, array: CounterArray) -> None:
         self.array = array
+        self.mirror: CounterCells | None = None
+        """What is counted elsewhere; the lists here know only what ran through the python engine."""
         self.packets = [0] * array.size
         self.octets = [0] * array.size
 
     def read(self, index: int) -> Counter:
         _check_index("counter", self.array.name, index, self.array.size)
-        return Counter(self.packets[index], self.octets[index])
+        packets, octets = self.mirror.read(index) if self.mirror is not None else (0, 0)
+        return Counter(self.packets[index] + packets, self.octets[index] + octets)
 
     def write(self, index: int, value: Counter) -> None:
         _check_index("counter", self.array.name, index, self.array.size)
         check_counter(value)
+        if self.mirror is not None:
+            self.mirror.clear(index)
         self.packets[index], self.octets[index] = value.packets, value.octets
 
 

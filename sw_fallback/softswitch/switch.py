@@ -261,15 +261,14 @@ class Switch:
         table = self._table(key.table_id)
         if not self._binding.tables[key.table_id].table.direct_counter:
             raise InvalidArgument(f"table '{table.info.name}' has no direct counter")
-        row = table.row(key)
-        return Counter(row.packets, row.octets)
+        return table.counter(table.row(key))
 
     def set_direct_counter(self, key: TableKey, value: Counter) -> None:
         """Write the entry's direct counter."""
         self.direct_counter(key)
         check_counter(value)
-        row = self._table(key.table_id).row(key)
-        row.packets, row.octets = value.packets, value.octets
+        table = self._table(key.table_id)
+        table.set_counter(table.row(key), value)
 
     def counter(self, counter_id: int, index: int) -> Counter:
         """One cell of an indirect counter. Raises `OutOfRange`."""
@@ -338,7 +337,8 @@ class Switch:
 
     def time_since_last_hit(self, key: TableKey) -> int:
         """Nanoseconds since the entry was last hit, or written when it never was."""
-        return self._clock() - self._table(key.table_id).row(key).hit
+        table = self._table(key.table_id)
+        return self._clock() - table.last_hit(table.row(key))
 
     def _emit_digest(self, layout: int, members: tuple[int, ...]) -> None:
         if len(self._digests) >= MAX_DIGESTS:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from softswitch.binding import ActionNumbers, TableBinding
-from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, Range, TableEntry, TableKey, Ternary
+from softswitch.entities import ActionCall, Counter, Exact, FieldMatch, Lpm, Range, TableEntry, TableKey, Ternary
 from softswitch.errors import EntryExists, EntryNotFound, InvalidArgument, NotPermitted, TableFull
 from softswitch.lookup import ExactIndex, LpmIndex, RangeIndex, TernaryIndex
 from softswitch.p4info import MatchType
@@ -15,11 +15,43 @@ from softswitch.program.controls import MatchKind, Table
 from softswitch.rows import Call, Row
 from softswitch.selectors import ActionResolver, ProfileStore
 
-__all__ = ["TableState", "TableStore"]
+__all__ = ["TableMirror", "TableState", "TableStore"]
 
 Index = ExactIndex | LpmIndex | TernaryIndex | RangeIndex
 MAX_PRIORITY = 0x7FFFFFFF
 """Priorities are int32 on the wire (P4Runtime 9.1)."""
+
+
+class TableMirror(Protocol):
+    """A second copy of a table's rows, which an engine outside of this process reads.
+
+    The rows here stay what clients read; their `packets`, `octets` and `hit` know only what ran through the python
+    engine.
+    """
+
+    def put(self, row: Row) -> None:
+        """A new row. Raises `TableFull`, and then has changed nothing."""
+
+    def replace(self, row: Row) -> None:
+        """The row has another action or other arguments; what it has counted is added to the row."""
+
+    def remove(self, row: Row) -> None:
+        """The row is gone."""
+
+    def set_default(self, call: Call) -> None:
+        """What a miss runs."""
+
+    def counter(self, row: Row) -> tuple[int, int]:
+        """Packets and octets counted there."""
+
+    def clear_counter(self, row: Row) -> None:
+        """Count from zero."""
+
+    def last_hit(self, row: Row) -> int:
+        """When the row was last hit there, nanoseconds of the switch's clock; zero: never."""
+
+    def flush(self) -> None:
+        """Make all changes effective."""
 
 
 class TableStore:
@@ -27,6 +59,7 @@ class TableStore:
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self.mirror: TableMirror | None = None
         self.index = self._make_index(table)
         self.miss = Call()
         """What a miss runs; changed in place."""
@@ -60,7 +93,11 @@ class TableStore:
             row = Row(raw_key(table, parts, priority), priority)
             row.action, row.params = numbers[names[const.action_id]], const.arguments
             if row.raw not in self.index.rows:
+                if self.mirror is not None:
+                    self.mirror.put(row)
                 self.index.add(row.raw, row)
+        if self.mirror is not None:
+            self.mirror.set_default(self.miss)
 
 
 def _parts(kind: MatchKind, value: int, extra: int, width: int) -> tuple[int, int]:
@@ -106,6 +143,7 @@ class TableState:
     ) -> None:
         self.info = binding.info
         self._store = store
+        self._mirror = store.mirror
         self._index = store.index
         self._binding = binding
         self._resolver = resolver
@@ -131,6 +169,13 @@ class TableState:
             raise TableFull(f"table '{self.info.name}' is full with {self._store.table.size} entries")
         row = Row(raw, entry.key.priority)
         self._apply(row, entry)
+        if self._mirror is not None:
+            try:
+                self._mirror.put(row)
+            except TableFull:
+                if row.target is not None and self._profile is not None:
+                    self._profile.release(row.target)
+                raise
         self._index.add(raw, row)
 
     def modify(self, entry: TableEntry) -> None:
@@ -138,6 +183,8 @@ class TableState:
         row = self.row(entry.key)
         held = row.target
         self._apply(row, entry)
+        if self._mirror is not None:
+            self._mirror.replace(row)
         if held is not None and self._profile is not None:
             self._profile.release(held)
 
@@ -150,6 +197,8 @@ class TableState:
         if row.target is not None and self._profile is not None:
             self._profile.release(row.target)
         row.deadline = 0
+        if self._mirror is not None:
+            self._mirror.remove(row)
         self._index.remove(raw, row)
 
     def row(self, key: TableKey) -> Row:
@@ -310,6 +359,27 @@ class TableState:
             if action.action_id in self.info.table_only:
                 raise InvalidArgument(f"action {action.action_id:#x} is for entries only")
             self._store.miss.action, self._store.miss.params = self._resolver.resolve(action)
+        if self._mirror is not None:
+            self._mirror.set_default(self._store.miss)
+
+    # What packets leave in a row
+
+    def counter(self, row: Row) -> Counter:
+        """The direct counter of a row."""
+        packets, octets = self._mirror.counter(row) if self._mirror is not None else (0, 0)
+        return Counter(row.packets + packets, row.octets + octets)
+
+    def set_counter(self, row: Row, value: Counter) -> None:
+        """Write the direct counter of a row."""
+        if self._mirror is not None:
+            self._mirror.clear_counter(row)
+        row.packets, row.octets = value.packets, value.octets
+
+    def last_hit(self, row: Row) -> int:
+        """When the row was last hit, or else written."""
+        if self._mirror is not None:
+            row.hit = max(row.hit, self._mirror.last_hit(row))
+        return row.hit
 
     # Idle timeouts (P4Runtime 9.1, 16.5)
 
@@ -334,8 +404,9 @@ class TableState:
             timeout = row.idle_timeout_ns
             if not timeout:
                 continue
-            if row.hit + timeout > now_ns:
-                self._look_at(row, row.hit + timeout)
+            hit = self.last_hit(row)
+            if hit + timeout > now_ns:
+                self._look_at(row, hit + timeout)
             else:
                 self._look_at(row, now_ns + timeout)
                 yield self.key(row)
