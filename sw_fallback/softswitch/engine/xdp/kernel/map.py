@@ -28,7 +28,7 @@ _PER_CPU = {5, 6, 10, 21}
 """BPF_MAP_TYPE_PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, PERCPU_CGROUP_STORAGE (linux/bpf.h)."""
 _F_MMAPABLE = 1 << 10
 _ENOTSUPP = 524
-"""The kernel's word for a map type without batches (include/linux/errno.h, not an errno of user space)."""
+"""The kernel's word for a kind of map without batches, such as a devmap (include/linux/errno.h)."""
 _BATCH = 4096
 """Entries asked for at once by `items`."""
 
@@ -172,12 +172,13 @@ class Map:
             raise ValueError(f"map {self.name!r}: as many values as keys are needed")
         if not count:
             return
-        keys, values, done = bytes(keys), bytes(values), c_uint32(count)
+        done = c_uint32(count)
         options = MapBatchOptions(sz=ctypes.sizeof(MapBatchOptions), elem_flags=flags)
-        result = library().bpf_map_update_batch(self.fd, keys, values, done, options)
-        if -result == _ENOTSUPP:
-            for number, key in enumerate(self._split(keys)):
-                self.update(key, values[number * self.value_length : (number + 1) * self.value_length], flags)
+        result = library().bpf_map_update_batch(self.fd, bytes(keys), bytes(values), done, options)
+        if result == -_ENOTSUPP:
+            pairs = zip(_pieces(keys, self.key_size, count), _pieces(values, self.value_length, count), strict=True)
+            for key, value in pairs:
+                self.update(key, value, flags)
             return
         check(result, f"map {self.name!r} cannot be written after {done.value} of {count} entries")
 
@@ -186,59 +187,52 @@ class Map:
         count = self._count(keys, self.key_size, "keys")
         if not count:
             return
-        keys, done = bytes(keys), c_uint32(count)
+        done = c_uint32(count)
         options = MapBatchOptions(sz=ctypes.sizeof(MapBatchOptions))
-        result = library().bpf_map_delete_batch(self.fd, keys, done, options)
-        what = f"entries of map {self.name!r} cannot be deleted after {done.value} of {count}"
-        if -result == _ENOTSUPP:
-            for key in self._split(keys):
+        result = library().bpf_map_delete_batch(self.fd, bytes(keys), done, options)
+        if result == -_ENOTSUPP:
+            for key in _pieces(keys, self.key_size, count):
                 if not self.delete(key):
                     raise KernelError(f"map {self.name!r} has no entry {key.hex()}", errno.ENOENT)
             return
-        check(result, what)
+        check(result, f"entries of map {self.name!r} cannot be deleted after {done.value} of {count}")
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every entry, in no order; what changes meanwhile may be seen, missed, or in a hash seen twice."""
         room = min(_BATCH, self.max_entries)
-        keys = ctypes.create_string_buffer(room * self.key_size)
-        values = ctypes.create_string_buffer(room * self.value_length)
-        # the place to go on from: a key, or a hash's bucket number
+        # where to go on from: a key, or the number of a hash's bucket
         place = ctypes.create_string_buffer(max(self.key_size, 8))
-        first = True
+        start = None
         while True:
+            keys = ctypes.create_string_buffer(room * self.key_size)
+            values = ctypes.create_string_buffer(room * self.value_length)
             count = c_uint32(room)
-            result = library().bpf_map_lookup_batch(self.fd, None if first else place, place, keys, values, count, None)
-            if -result == _ENOTSUPP and first:
+            result = library().bpf_map_lookup_batch(self.fd, start, place, keys, values, count, None)
+            if result == -errno.ENOSPC and room <= self.max_entries:
+                room *= 2  # a bucket of the hash holds more than there is room for
+                continue
+            if result == -_ENOTSUPP:
                 yield from self._items_singly()
                 return
-            if -result == errno.ENOSPC:  # a bucket of the hash has more than there is room for
-                room *= 2
-                keys = ctypes.create_string_buffer(room * self.key_size)
-                values = ctypes.create_string_buffer(room * self.value_length)
-                continue
             if result != -errno.ENOENT:
                 check(result, f"map {self.name!r} cannot be read")
-            found, contents = keys.raw, values.raw
-            for number in range(count.value):
-                value = contents[number * self.value_length : (number + 1) * self.value_length]
-                yield found[number * self.key_size : (number + 1) * self.key_size], value
+            yield from zip(
+                _pieces(keys.raw, self.key_size, count.value),
+                _pieces(values.raw, self.value_length, count.value),
+                strict=True,
+            )
             if result:
                 return
-            first = False
+            start = place
 
     def _items_singly(self) -> Iterator[tuple[bytes, bytes]]:
-        """For the kinds that know no batches."""
-        key = ctypes.create_string_buffer(self.key_size)
-        last: bytes | None = None
-        while (result := library().bpf_map_get_next_key(self.fd, last, key)) != -errno.ENOENT:
+        following = ctypes.create_string_buffer(self.key_size)
+        key: bytes | None = None
+        while (result := library().bpf_map_get_next_key(self.fd, key, following)) != -errno.ENOENT:
             check(result, f"map {self.name!r} cannot be read")
-            last = key.raw
-            if (value := self.lookup(last)) is not None:
-                yield last, value
-
-    def _split(self, keys: bytes) -> Iterator[bytes]:
-        for start in range(0, len(keys), self.key_size):
-            yield keys[start : start + self.key_size]
+            key = following.raw
+            if (value := self.lookup(key)) is not None:
+                yield key, value
 
     def _measure(self, given: bytes, size: int, what: str) -> None:
         """The kernel reads as much as the map says, whatever was given."""
@@ -250,3 +244,7 @@ class Map:
         if length % size:
             raise ValueError(f"map {self.name!r}: {what} of {size} bytes each cannot take {length} bytes")
         return length // size
+
+
+def _pieces(octets: Octets, size: int, count: int) -> Iterator[bytes]:
+    return (bytes(octets[start : start + size]) for start in range(0, count * size, size))
