@@ -32,8 +32,8 @@ class Row(Call):
     What a client wrote is put together again when it is read: a table may have a million rows.
     """
 
-    __slots__ = ("deadline", "hit", "idle_timeout_ns", "metadata", "meter", "octets", "packets", "priority", "raw",
-                 "target", "written")  # fmt: skip
+    __slots__ = ("deadline", "hit", "idle_timeout_ns", "metadata", "meter", "octets", "packets", "place", "priority",
+                 "raw", "target", "written")  # fmt: skip
 
     def __init__(self, raw: Any, priority: int) -> None:
         super().__init__()
@@ -54,3 +54,5 @@ class Row(Call):
         self.deadline = 0
         """When its idle timeout is looked at next; zero: never."""
         self.meter: Meter | None = None
+        self.place = 0
+        """Its number in the memory of the XDP engine; zero: not there."""
