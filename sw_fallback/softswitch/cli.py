@@ -13,6 +13,7 @@ from pathlib import Path
 from finsy.proto import p4r
 
 from softswitch.daemon import Options, read_program, run
+from softswitch.errors import EngineUnavailable
 from softswitch.ports import PacketSocketPort, PortError, TapPort, check_distinct, parse_port
 from softswitch.server.listener import ListenError, TlsFiles, parse_address
 from softswitch.server.status import Refusal
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     try:
         asyncio.run(run(options, _started))
-    except (ListenError, PortError, Refusal) as error:
+    except (EngineUnavailable, ListenError, PortError, Refusal) as error:
         print(f"softswitch: {error}", file=sys.stderr)
         return _FAILED
     return 0
@@ -73,6 +74,8 @@ def _add_switch_arguments(parser: argparse.ArgumentParser) -> None:
     address_help = "where the P4Runtime server listens, default: %(default)s; port 0 takes a free one"
     add("--grpc-server-addr", type=_address, default="127.0.0.1:9559", metavar="HOST:PORT", help=address_help)
     add("--cpu-port", type=_number, metavar="PORT", help="port of packet-in and packet-out, default: none")
+    engine_help = "what switches packets: XDP in the kernel, python, or XDP where that is possible (the default)"
+    add("--engine", choices=["auto", "xdp", "python"], default="auto", help=engine_help)
     add("--drop-port", type=_number, default=511, metavar="PORT", help="port that drops packets, default: %(default)s")
 
 
@@ -106,6 +109,7 @@ def _options(given: argparse.Namespace) -> Options:
         drop_port=given.drop_port,
         tls=_tls(given),
         program=_program(given),
+        engine=given.engine,
     )
 
 

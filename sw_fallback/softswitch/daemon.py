@@ -9,20 +9,27 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import grpc.aio
 from finsy.proto import p4r
 from google.protobuf import text_format
 
 from softswitch.dataplane import DataPlane
-from softswitch.ports import Port
+from softswitch.engine.xdp.availability import why_not
+from softswitch.errors import EngineUnavailable, UnsupportedConstruct
+from softswitch.kernel_ports import KernelPorts
+from softswitch.ports import Port, PortError
 from softswitch.server.device import Device
 from softswitch.server.listener import TlsFiles, start_server
 from softswitch.server.service import P4RuntimeService
 from softswitch.server.stream import Stream
-from softswitch.switch import Switch
+from softswitch.switch import EngineName, Switch
 
-__all__ = ["Daemon", "Options", "read_program", "run"]
+if TYPE_CHECKING:
+    from softswitch.engine.xdp.engine import XdpEngine
+
+__all__ = ["Daemon", "EngineChoice", "Options", "read_program", "run"]
 
 _LOG = logging.getLogger("softswitch")
 
@@ -30,6 +37,9 @@ _IDLE_SCAN_S = 0.25
 """How often entries are looked at for their idle timeout."""
 _GRACE_S = 1.0
 """How long calls in progress may take when the switch goes down."""
+
+
+EngineChoice = Literal["auto", "python", "xdp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,8 @@ class Options:
     tls: TlsFiles | None = None
     program: p4r.ForwardingPipelineConfig | None = None
     """A program to start with; None: wait for a controller."""
+    engine: EngineChoice = "auto"
+    """What switches packets; `auto` is XDP where this machine and the program allow it, else python."""
 
 
 class Daemon:
@@ -61,7 +73,11 @@ class Daemon:
             transmit=self._transmit,
             deliver=_deliver,
             epoch_ns=time.time_ns,
+            activate=self._activate,
         )
+        self._engine: EngineName = "python"
+        self._kernel_ports: KernelPorts | None = None
+        self._listening: int | None = None
         self.data_plane = DataPlane(options.ports, self.device.process, self._after_bunch)
         self.address = ""
         """Where the server listens, once started."""
@@ -72,15 +88,17 @@ class Daemon:
         self._idle_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Load the program, open the ports and listen. Raises `Refusal`, `PortError` or `ListenError`."""
-        if self._options.program is not None:
-            self.device.pipelines.preload(self._options.program)
+        """Load the program, open the ports and listen. Raises `Refusal`, `PortError`, `ListenError` or
+        `EngineUnavailable`."""
+        self._choose_engine()
         self.data_plane.open()
         try:
+            if self._options.program is not None:
+                self.device.pipelines.preload(self._options.program)
             self._service = P4RuntimeService(self.device, after_write=self._arm)
             self._server, self.address = await start_server(self._service, self._options.address, self._options.tls)
         except BaseException:
-            self.data_plane.close()
+            self._release()
             raise
         self._idle_timer = asyncio.get_running_loop().call_later(_IDLE_SCAN_S, self._scan_idle)
 
@@ -89,11 +107,19 @@ class Daemon:
         for timer in (self._timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
-        self.data_plane.close()
         if self._service is not None:
             self._service.close()
         if self._server is not None:
             await self._server.stop(_GRACE_S)
+        self._release()
+
+    def _release(self) -> None:
+        """Leave the ports and give back what the kernel holds."""
+        self._listen(None)
+        if self._kernel_ports is not None:
+            self._kernel_ports.close()
+        self.data_plane.close()
+        self.device.pipelines.close()
 
     def log_counters(self) -> None:
         """Write what was counted to the log."""
@@ -102,14 +128,68 @@ class Daemon:
         if counted:
             _LOG.info("device %d: %s", self.device.device_id, counted)
 
+    # Engines
+
+    def _choose_engine(self) -> None:
+        """Decide once what this machine can run. Raises `EngineUnavailable`."""
+        if self._options.engine == "python":
+            return
+        reason = why_not()
+        if reason is None:
+            self._engine = "xdp"
+            self._kernel_ports = KernelPorts(self._options.ports)
+        elif self._options.engine == "xdp":
+            raise EngineUnavailable(f"the XDP engine cannot run here: {reason}")
+        else:
+            _LOG.warning("python engine: the XDP engine cannot run here: %s", reason)
+
     def _load(self, config: p4r.ForwardingPipelineConfig) -> Switch:
+        try:
+            return self._load_with(self._engine, config)
+        except (EngineUnavailable, UnsupportedConstruct) as error:
+            if self._engine == "python" or self._options.engine == "xdp":
+                raise
+            switch = self._load_with("python", config)  # which refuses what is wrong with the program itself
+            _LOG.warning("python engine: the XDP engine does not run this program: %s", error)
+            return switch
+
+    def _load_with(self, engine: EngineName, config: p4r.ForwardingPipelineConfig) -> Switch:
         return Switch.load(
             config.p4info,
             config.p4_device_config,
             cpu_port=self._options.cpu_port,
             drop_port=self._options.drop_port,
             clock=time.monotonic_ns,
+            engine=engine,
         )
+
+    def _activate(self, switch: Switch) -> None:
+        """Let this switch have the packets of the ports."""
+        if self._kernel_ports is None:
+            return
+        try:
+            self._kernel_ports.activate(switch.kernel)
+        except PortError as error:
+            if self._options.engine == "xdp":
+                raise EngineUnavailable(str(error)) from error
+            _LOG.warning("python engine: %s", error)
+            switch.use_python()
+        self._listen(switch.kernel)
+        _LOG.info("the %s engine switches packets", switch.engine)
+
+    def _listen(self, kernel: XdpEngine | None) -> None:
+        """Take what the kernel's engine has for this process as it comes."""
+        loop = asyncio.get_running_loop()
+        if self._listening is not None:
+            loop.remove_reader(self._listening)
+            self._listening = None
+        if kernel is not None:
+            self._listening = kernel.fileno()
+            loop.add_reader(self._listening, self._poll)
+
+    def _poll(self) -> None:
+        self.device.poll()
+        self._after_bunch()
 
     def _transmit(self, port: int, frame: bytes) -> None:
         self.data_plane.transmit(port, frame)
@@ -135,6 +215,8 @@ class Daemon:
         self._arm()
 
     def _scan_idle(self) -> None:
+        if self._kernel_ports is not None:
+            self._kernel_ports.look_after()
         self.device.report_idle(time.monotonic_ns())
         self._idle_timer = asyncio.get_running_loop().call_later(_IDLE_SCAN_S, self._scan_idle)
 

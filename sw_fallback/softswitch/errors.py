@@ -4,7 +4,8 @@ SoftswitchError
 ├── PipelineError              the compiled program cannot be loaded
 │   ├── MalformedPipeline      the device config or the P4Info is broken or contradicts itself
 │   ├── UnsupportedConstruct   a P4 construct that this switch does not run
-│   └── PipelineMismatch       P4Info and device config are not of one program
+│   ├── PipelineMismatch       P4Info and device config are not of one program
+│   └── EngineUnavailable      this machine cannot run the engine that was asked for
 └── EntityError                a read or a write that cannot be done; carries its `Code`
     ├── InvalidArgument        the entity breaks a rule of the P4Info or of the specification
     ├── UnknownId              no such table, action, profile, counter … in the P4Info
@@ -24,6 +25,7 @@ from enum import IntEnum
 
 __all__ = [
     "Code",
+    "EngineUnavailable",
     "EntityError",
     "EntryExists",
     "EntryNotFound",
@@ -100,6 +102,10 @@ class UnsupportedConstruct(PipelineError):
 
 class PipelineMismatch(PipelineError):
     """A P4Info and a device config that were not compiled from one program."""
+
+
+class EngineUnavailable(PipelineError):
+    """This machine, or its kernel, cannot run the engine that was asked for: why not."""
 
 
 class EntityError(SoftswitchError):

@@ -78,7 +78,7 @@ class KernelPorts:
         if attached is not None and attached[0] == index:
             attached[1].update(engine.program)
         else:
-            self._attached[number] = (index, Attachment(engine.program, index))
+            self._attached[number] = (index, Attachment.attach(engine.program, index))
 
 
 def _index(name: str) -> int | None:

@@ -5,11 +5,12 @@ Pure: no socket, no task, no clock of its own. Not safe for use from several thr
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from softswitch.arrays import check_counter
 from softswitch.binding import ActionNumbers, bind
@@ -34,7 +35,20 @@ from softswitch.selectors import ActionResolver, ProfileStore
 from softswitch.stats import Stats
 from softswitch.tables import TableState
 
-__all__ = ["Entity", "EntityKey", "GroupKey", "MemberKey", "MulticastKey", "SessionKey", "Stats", "Switch"]
+if TYPE_CHECKING:
+    from softswitch.engine.xdp.engine import XdpEngine
+
+__all__ = [
+    "EngineName",
+    "Entity",
+    "EntityKey",
+    "GroupKey",
+    "MemberKey",
+    "MulticastKey",
+    "SessionKey",
+    "Stats",
+    "Switch",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,11 @@ MAX_DIGESTS = 65536
 MAX_IDLE = 16384
 """Idle entries reported at once, so that packets do not wait long when a million sessions fall silent together."""
 
+ETHERNET_HEADER = 14
+"""Bytes; the kernel runs programs on nothing shorter, and no interface delivers it."""
+
+EngineName = Literal["python", "xdp"]
+
 T = TypeVar("T")
 
 
@@ -91,7 +110,14 @@ class Switch:
     """
 
     def __init__(
-        self, info: P4Info, program: Program, *, cpu_port: int | None, drop_port: int, clock: Callable[[], int]
+        self,
+        info: P4Info,
+        program: Program,
+        *,
+        cpu_port: int | None,
+        drop_port: int,
+        clock: Callable[[], int],
+        engine: EngineName,
     ) -> None:
         """Use `load`."""
         self.p4info = info
@@ -105,6 +131,14 @@ class Switch:
         self._stores = Stores(program)
         self._digests: deque[tuple[int, tuple[int, ...]]] = deque()
         numbers = ActionNumbers(program)
+        self.kernel: XdpEngine | None = None
+        """The XDP engine, where it was asked for: it forwards, the python engine does what it cannot."""
+        if engine == "xdp":
+            # needs a library that may not be there
+            from softswitch.engine.xdp.engine import XdpEngine
+
+            self.kernel = XdpEngine(program, self._stores, numbers, drop_port=drop_port, cpu_port=cpu_port)
+        self._kernel_runs = self.kernel is not None
         self._profiles: dict[int, ProfileStore] = {}
         self._tables: dict[int, TableState] = {}
         self._make_profiles(numbers)
@@ -118,6 +152,8 @@ class Switch:
             emit_digest=self._emit_digest,
             stats=self.stats,
         )
+        if self.kernel is not None:
+            self.kernel.pair(self._engine, self._emit_digest, self.stats)
 
     @classmethod
     def load(
@@ -128,21 +164,42 @@ class Switch:
         cpu_port: int | None = None,
         drop_port: int = 511,
         clock: Callable[[], int] | None = None,
+        engine: EngineName = "python",
     ) -> Switch:
         """Translate a compiled program and return a switch with empty tables.
 
         p4info: a path, its text format, its serialized bytes, or the message. device_config: the BMv2 JSON as a path,
         text, bytes or decoded. cpu_port: the port of packet-in and packet-out. drop_port: what `mark_to_drop` writes.
-        clock: nanoseconds, monotonic; without it the switch's time stands still at zero.
-        Raises `PipelineError`.
+        clock: nanoseconds, monotonic; without it the switch's time stands still at zero. engine: "xdp" translates the
+        program to eBPF as well (`kernel`), and the clock must be `time.monotonic_ns`.
+        Raises `PipelineError`; with the XDP engine also `EngineUnavailable` where this machine cannot run it.
         """
         return cls(
             P4Info.load(p4info),
             read_program(device_config),
             cpu_port=cpu_port,
             drop_port=drop_port,
-            clock=clock or _standing_still,
+            clock=clock or (time.monotonic_ns if engine == "xdp" else _standing_still),
+            engine=engine,
         )
+
+    def close(self) -> None:
+        """Give back what the kernel holds for this switch."""
+        if self.kernel is not None:
+            self.kernel.close()
+
+    def use_python(self) -> None:
+        """Let the python engine run every packet from now on, over the same state."""
+        self._kernel_runs = False
+
+    def flush(self) -> None:
+        """Make what was written effective for packets that the kernel forwards; to be called after a batch."""
+        if self.kernel is not None:
+            self.kernel.flush()
+
+    def poll(self) -> list[tuple[int, bytes]]:
+        """Packets that left the kernel's engine towards this process, as from `process`; takes its digests too."""
+        return [] if self.kernel is None else self.kernel.poll()
 
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
         """Run one packet that arrived at `port`; return (port, packet) for each one that leaves, in order.
@@ -150,12 +207,19 @@ class Switch:
         A packet for the controller leaves at `cpu_port` with the packet_in header in front; a packet-out enters
         at `cpu_port` with the packet_out header in front. Never raises, whatever the bytes are.
         """
+        if self.kernel is not None and self._kernel_runs and port != self.cpu_port and len(packet) >= ETHERNET_HEADER:
+            return self.kernel.process(port, packet)
         return self._engine.process(port, packet)
+
+    @property
+    def engine(self) -> EngineName:
+        """The engine that runs packets."""
+        return "xdp" if self._kernel_runs else "python"
 
     @property
     def source(self) -> str:
         """The program as the engine translated it, to read."""
-        return self._engine.source
+        return self._engine.source if self.kernel is None else self.kernel.source
 
     def _make_profiles(self, numbers: ActionNumbers) -> None:
         for info in self.p4info.profiles.values():

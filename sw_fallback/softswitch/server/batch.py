@@ -32,13 +32,23 @@ _Step = tuple[int, p4r.Entity]
 class Batch:
     """One Write request on its way through the switch."""
 
-    def __init__(self, writer: Writer, reader: Reader, schema: Schema, updates: Sequence[p4r.Update]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        reader: Reader,
+        schema: Schema,
+        updates: Sequence[p4r.Update],
+        *,
+        stops_packets: bool = True,
+    ) -> None:
+        """`stops_packets`: no packet is switched between the updates of a batch that does not pause."""
         self.outcomes: list[Outcome] = []
         """One for each update once `run` is through."""
         self._writer = writer
         self._reader = reader
         self._schema = schema
         self._updates = updates
+        self._stops_packets = stops_packets
 
     def run(self, atomicity: int) -> Iterator[None]:
         """Carry out the updates; yields now and then so that packets are not held up, unless packets must not see
@@ -47,6 +57,9 @@ class Batch:
         modes = p4r.WriteRequest.Atomicity
         if atomicity not in modes.values():
             raise Refusal(Code.INVALID_ARGUMENT, f"atomicity {atomicity} is unknown")
+        if atomicity == modes.DATAPLANE_ATOMIC and not self._stops_packets:
+            text = "DATAPLANE_ATOMIC: packets are switched in the kernel meanwhile; use ROLLBACK_ON_ERROR"
+            raise Refusal(Code.UNIMPLEMENTED, text)
         if atomicity != modes.CONTINUE_ON_ERROR:
             self._all_or_none()
             return
@@ -65,7 +78,7 @@ class Batch:
         return None
 
     def _all_or_none(self) -> None:
-        """ROLLBACK_ON_ERROR, and DATAPLANE_ATOMIC as well: no packet is switched while this runs."""
+        """ROLLBACK_ON_ERROR, and DATAPLANE_ATOMIC as well: the python engine switches no packet while this runs."""
         taken_back: list[_Step] = []
         for place, update in enumerate(self._updates):
             before = self._inverse(update)

@@ -6,7 +6,7 @@ functions to send frames and stream messages with. Source: P4Runtime specificati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from finsy.proto import p4r
@@ -15,6 +15,7 @@ from softswitch.server.arbitration import DEFAULT_ROLE, Arbitration, Notice
 from softswitch.server.digests import ReadyList
 from softswitch.server.pipeline import LoadSwitch, Pipeline, PipelineStore
 from softswitch.server.status import Code, Refusal
+from softswitch.switch import Switch
 
 __all__ = ["Device", "DeviceStats"]
 
@@ -54,14 +55,16 @@ class Device:
         transmit: Callable[[int, bytes], None],
         deliver: Callable[[Hashable, p4r.StreamMessageResponse], None],
         epoch_ns: Callable[[], int],
+        activate: Callable[[Switch], None] = lambda switch: None,
     ) -> None:
         """`transmit` sends a frame out of a port; `deliver` puts a message on a client's stream; `epoch_ns` is the
-        time of day in nanoseconds since 1970, for the timestamps of messages.
+        time of day in nanoseconds since 1970, for the timestamps of messages; `activate` is told which switch is to
+        get the packets from now on, and raises `PipelineError` where that cannot be.
         """
         self.device_id = device_id
         self.stats = DeviceStats()
         self.arbitration = Arbitration(device_id)
-        self.pipelines = PipelineStore(load)
+        self.pipelines = PipelineStore(load, activate)
         self._cpu_port = cpu_port
         self._transmit = transmit
         self._deliver = deliver
@@ -81,7 +84,16 @@ class Device:
         if pipeline is None:
             self.stats.no_pipeline += 1
             return
-        for out_port, packet in pipeline.switch.process(port, frame):
+        self._send(pipeline, pipeline.switch.process(port, frame))
+
+    def poll(self) -> None:
+        """Take what the kernel's engine has for this process: digests, packets for the controller."""
+        pipeline = self.pipelines.committed
+        if pipeline is not None:
+            self._send(pipeline, pipeline.switch.poll())
+
+    def _send(self, pipeline: Pipeline, packets: Sequence[tuple[int, bytes]]) -> None:
+        for out_port, packet in packets:
             if out_port == self._cpu_port:
                 self._packet_in(pipeline, packet)
             else:

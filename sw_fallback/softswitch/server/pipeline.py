@@ -119,8 +119,11 @@ _WHOLE_STATE = [
 class PipelineStore:
     """The configs of one device."""
 
-    def __init__(self, load: LoadSwitch) -> None:
+    def __init__(self, load: LoadSwitch, activate: Callable[[Switch], None]) -> None:
+        """`activate` is told the switch that is to get the packets, before it is committed; it raises `PipelineError`
+        where that cannot be."""
         self._load = load
+        self._activate = activate
         self.committed: Pipeline | None = None
         """What switches packets."""
         self._saved: Pipeline | None = None
@@ -134,7 +137,26 @@ class PipelineStore:
 
     def preload(self, config: p4r.ForwardingPipelineConfig) -> None:
         """Start with a program that no client set. Raises `Refusal`."""
-        self.committed = Pipeline(config, self._load)
+        self._commit(Pipeline(config, self._load))
+
+    def close(self) -> None:
+        """Give back what the switches hold."""
+        for pipeline in (self._saved, self.committed):
+            if pipeline is not None:
+                pipeline.switch.close()
+        self._saved = self.committed = None
+
+    def _commit(self, pipeline: Pipeline) -> None:
+        """Let this pipeline's switch have the packets; what was there before is closed."""
+        try:
+            self._activate(pipeline.switch)
+        except PipelineError as error:
+            pipeline.switch.close()
+            raise Refusal(Code.INTERNAL, str(error)) from error
+        for old in (self.committed, self._saved):
+            if old is not None and old is not pipeline:
+                old.switch.close()
+        self.committed, self._saved = pipeline, None
 
     def prepare(self, request: p4r.SetForwardingPipelineConfigRequest) -> Pipeline | None:
         """The slow part of a request, which changes nothing: load and verify its config, if it has to have one.
@@ -159,12 +181,18 @@ class PipelineStore:
         if action == _Actions.COMMIT:
             if self._saved is None:
                 raise Refusal(Code.NOT_FOUND, "no saved config: VERIFY_AND_SAVE one first")
-            self.committed, self._saved = self._saved, None
+            self._commit(self._saved)
+        elif pipeline is None:
+            return
+        elif action == _Actions.VERIFY:
+            pipeline.switch.close()
         elif action == _Actions.VERIFY_AND_SAVE:
+            if self._saved is not None:
+                self._saved.switch.close()
             self._saved = pipeline
         elif action == _Actions.VERIFY_AND_COMMIT:
-            self.committed, self._saved = pipeline, None
-        elif action == _Actions.RECONCILE_AND_COMMIT and pipeline is not None:
+            self._commit(pipeline)
+        elif action == _Actions.RECONCILE_AND_COMMIT:
             self._reconcile(pipeline)
 
     def answer(self, response_type: int) -> p4r.GetForwardingPipelineConfigResponse:
@@ -189,8 +217,15 @@ class PipelineStore:
         running = self.committed
         if running is not None and running.is_same_program(pipeline.config):
             running.config = pipeline.config  # the cookie may be new
-            self._saved = None
+            pipeline.switch.close()
+            if self._saved is not None:
+                self._saved.switch.close()
+                self._saved = None
             return
         if running is not None:
-            pipeline.take_over(running)
-        self.committed, self._saved = pipeline, None
+            try:
+                pipeline.take_over(running)
+            except Refusal:
+                pipeline.switch.close()
+                raise
+        self._commit(pipeline)

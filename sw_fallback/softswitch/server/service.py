@@ -54,9 +54,18 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
             async with self._turn:
                 self._check_writer(request)  # another client may have become primary meanwhile
                 pipeline = self._device.pipelines.current()
-                batch = Batch(pipeline.writer, pipeline.reader, pipeline.schema, request.updates)
-                for _ in batch.run(request.atomicity):
-                    await asyncio.sleep(0)
+                batch = Batch(
+                    pipeline.writer,
+                    pipeline.reader,
+                    pipeline.schema,
+                    request.updates,
+                    stops_packets=pipeline.switch.kernel is None,
+                )
+                try:
+                    for _ in batch.run(request.atomicity):
+                        await asyncio.sleep(0)
+                finally:
+                    pipeline.switch.flush()
                 self._after_write()
         except Refusal as refusal:
             await _abort(context, refusal)
@@ -96,7 +105,12 @@ class P4RuntimeService(p4r_grpc.P4RuntimeServicer):
                 begun = time.monotonic()
                 # loading takes long and touches nothing that is in use: packets are switched meanwhile
                 pipeline = await asyncio.to_thread(self._device.pipelines.prepare, request)
-                self._check_writer(request)
+                try:
+                    self._check_writer(request)
+                except Refusal:
+                    if pipeline is not None:
+                        pipeline.switch.close()
+                    raise
                 self._device.pipelines.finish(request.action, pipeline)
         except Refusal as refusal:
             _LOG.warning("pipeline config from %s refused: %s", context.peer(), refusal)

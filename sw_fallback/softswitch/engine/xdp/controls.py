@@ -23,7 +23,11 @@ __all__ = ["PipelineWriter"]
 class PipelineWriter:
     """Writes one pipeline as the body of a function; `return` is its end."""
 
-    def __init__(self, context: Context, writer: Writer, pipeline: Pipeline) -> None:
+    def __init__(
+        self, context: Context, writer: Writer, pipeline: Pipeline, before: Callable[[str], Sequence[str]]
+    ) -> None:
+        """`before`: lines to write before a node (fields that are filled only where something reads them)."""
+        self._before = before
         self._context = context
         self._writer = writer
         self._pipeline = pipeline
@@ -66,6 +70,8 @@ class PipelineWriter:
         following: str | None = name
         while following is not None:
             name, following = following, None
+            for line in self._before(name):
+                self._writer.line(line)
             if name in self._pipeline.tables:
                 only = self._table(self._pipeline.tables[name], lambda target: self._go(target, shape))
                 if only and only[0] is not None and only[0] not in shape.shared:

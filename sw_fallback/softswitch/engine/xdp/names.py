@@ -6,17 +6,16 @@ import re
 
 __all__ = ["Names"]
 
-_RESERVED = frozenset(
-    (
-        "auto break case char const continue default do double else enum extern float for goto if inline int long "
-        "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
-        "asm typeof bool true false NULL ctx s row member hit data data_end at error size length ingress_port port now "
-        "moment moved exited failed digest clone_session clone_list resubmit_list recirculate_list cut spec trace "
-        "states count statistics clock ports port_of user_ports events ticker workspace parse verify update deparse "
-        "ingress egress softswitch start_clock transmit"
-    ).split()
+_WORDS = (
+    "auto break case char const continue default do double else enum extern float for goto if inline int long "
+    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "asm typeof bool true false NULL ctx s row member hit data data_end at error size length ingress_port port now "
+    "moment moved exited failed digest clone_session clone_list resubmit_list recirculate_list cut spec trace "
+    "states count statistics clock ports port_of user_ports events ticker workspace parse verify update deparse "
+    "ingress egress softswitch start_clock transmit"
 )
 """Words of C, members of `struct state` that are no field's, and what the rest of the generated file defines."""
+_RESERVED = frozenset(_WORDS.split())
 _OURS = re.compile(r"(t\d+|[us](8|16|32|64)|bpf_.*|XDP_.*|.*_(row|key|rows|buckets|trie|vectors)|__.*)")
 """Temporaries, types and suffixes of the generated code and its runtime."""
 

@@ -1,0 +1,169 @@
+"""The XDP engine: one program in the kernel, its maps kept in step with the stores, and what it has to tell.
+
+The kernel forwards; what one pass of XDP cannot do comes through the ring buffer and is finished by the python engine
+over the same state (`resume.py`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+
+from softswitch.engine.python import PythonEngine, Stores
+from softswitch.engine.xdp.compiler import CompileError, compile_object
+from softswitch.engine.xdp.context import Context, Numbers
+from softswitch.engine.xdp.entry import STATISTICS
+from softswitch.engine.xdp.events import DigestEvent, OutEvent, decode
+from softswitch.engine.xdp.kernel import KernelError, Map, Object, RingBuffer, possible_cpus, run
+from softswitch.engine.xdp.memory import Mirrors
+from softswitch.engine.xdp.resume import Resume
+from softswitch.engine.xdp.source import generate
+from softswitch.errors import EngineUnavailable
+from softswitch.program import Program
+from softswitch.stats import Stats
+
+__all__ = ["XdpEngine"]
+
+_LOOPBACK = 1
+"""Index of the loopback interface, where the packets of test runs come from."""
+_REDIRECTED = 4
+"""XDP_REDIRECT (linux/bpf.h)."""
+_PORTS = 512
+_RECORDS = 256
+"""Ring buffer records in one turn of `poll`: a few milliseconds."""
+
+
+class XdpEngine:
+    """Compiles, loads and feeds one program."""
+
+    def __init__(
+        self, program: Program, stores: Stores, numbers: Numbers, *, drop_port: int, cpu_port: int | None
+    ) -> None:
+        """Load the program with empty maps; the stores' registers and meters move into them, their tables and
+        counters are mirrored there from now on.
+
+        Raises `UnsupportedConstruct` for what XDP does not run, `EngineUnavailable` when clang or the kernel refuse.
+        """
+        cells = 1 << (possible_cpus() - 1).bit_length()
+        context = Context(program, numbers, drop_port=drop_port, cpu_port=cpu_port, cells=cells)
+        self._source = generate(context)
+        self._mirrors = Mirrors(self._source, stores)
+        try:
+            self._object = Object.load(
+                compile_object(self._source.text),
+                name="softswitch",
+                max_entries=self._mirrors.sizes(),
+                rodata=self._mirrors.rodata(),
+            )
+            self._mirrors.open(self._object.maps)
+            self._ring = RingBuffer(self._object.maps["events"])
+            run(self._object.programs["start_clock"], b"")
+        except (CompileError, KernelError) as error:
+            raise EngineUnavailable(f"the kernel cannot run {program.name or 'this program'}: {error}") from error
+        self._layout = self._source.entry.layout
+        self._cpu_port = cpu_port
+        self._statistics = _Statistics(self._object.maps["statistics"])
+        self._port_of = self._object.maps["port_of"].memory().cast("H")
+        self._user_ports = self._object.maps["user_ports"].memory()
+        if cpu_port is not None:
+            self._user_ports[cpu_port] = 1
+        self._out: list[tuple[int, bytes]] = []
+        self._emit_digest: Callable[[int, tuple[int, ...]], None] = lambda layout, members: None
+        self._resume: Resume | None = None
+
+    def pair(
+        self, python: PythonEngine, emit_digest: Callable[[int, tuple[int, ...]], None], stats: Stats
+    ) -> None:
+        """Let this engine finish what the kernel hands over."""
+        self._emit_digest = emit_digest
+        self._resume = Resume(python, self._source.context, self._layout)
+        clock = self._object.maps["clock"].memory().cast("Q")
+        clock[1] = python.started
+
+    @property
+    def source(self) -> str:
+        """The program in C."""
+        return self._source.text
+
+    @property
+    def program(self) -> int:
+        """File descriptor of the program to attach."""
+        return self._object.programs["softswitch"]
+
+    # Ports
+
+    def connect(self, port: int, ifindex: int) -> None:
+        """The interface with this index is a port: its frames come from there and go there."""
+        self._object.maps["ports"].update(struct.pack("=I", port), struct.pack("=I", ifindex))
+        self._port_of[ifindex] = port + 1
+
+    def disconnect(self, port: int, ifindex: int) -> None:
+        """The interface is gone."""
+        self._port_of[ifindex] = 0
+        self._object.maps["ports"].delete(struct.pack("=I", port))
+
+    def serve(self, ports: Iterable[int]) -> None:
+        """Frames for these ports come out of `poll`."""
+        for port in ports:
+            self._user_ports[port] = 1
+
+    # Packets
+
+    def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
+        """Run one packet of at least 14 bytes as if it had come in at `port`; nothing is sent anywhere."""
+        self.flush()
+        self._port_of[_LOOPBACK] = port + 1
+        result = run(self.program, packet)
+        self._port_of[_LOOPBACK] = 0
+        out = self.poll()
+        if result.retval == _REDIRECTED:
+            out.insert(0, (self._result_port(), result.data))
+        return out
+
+    def fileno(self) -> int:
+        """Readable when `poll` has something to do."""
+        return self._ring.fileno()
+
+    def poll(self) -> list[tuple[int, bytes]]:
+        """Take what the kernel has for this process: digests, packets for ports that it cannot reach, and packets
+        that the python engine has to finish. Returns (port, packet) as `PythonEngine.process`."""
+        self._ring.consume(self._take, _RECORDS)
+        out, self._out = self._out, []
+        return out
+
+    def _take(self, record: bytes) -> None:
+        event = decode(record, self._layout)
+        match event:
+            case DigestEvent(layout, members):
+                self._emit_digest(layout, members)
+            case OutEvent(port, frame):
+                self._out.append((port, frame))
+            case _ if self._resume is not None:
+                self._out += self._resume.run(event)
+
+    # State
+
+    def flush(self) -> None:
+        """Make what was written effective."""
+        self._mirrors.flush()
+
+    def statistics(self) -> dict[str, int]:
+        """What the program counted, all CPUs together."""
+        return self._statistics.read()
+
+    def close(self) -> None:
+        """Unload the program; interfaces it was attached to are the caller's."""
+        self._mirrors.close()
+        self._ring.close()
+        self._object.close()
+
+
+class _Statistics:
+    """The program's own counters."""
+
+    def __init__(self, counters: Map) -> None:
+        self._cells = counters.memory().cast("Q")
+
+    def read(self) -> dict[str, int]:
+        width = len(STATISTICS)
+        return {name: sum(self._cells[index::width]) for index, name in enumerate(STATISTICS)}
