@@ -49,5 +49,12 @@ class Writer:
         self.line(f"const {ctype} {name} = {value};")
         return name
 
+    def variable(self, ctype: str, value: str = "") -> str:
+        """As `temporary`, for a variable that changes; without a value it is only declared."""
+        name = f"t{self._temporaries}"
+        self._temporaries += 1
+        self.line(f"{ctype} {name} = {value};" if value else f"{ctype} {name};")
+        return name
+
     def text(self) -> str:
         return "\n".join(self._lines) + "\n"
