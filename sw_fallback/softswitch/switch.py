@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from softswitch.arrays import check_counter
 from softswitch.binding import ActionNumbers, bind
 from softswitch.engine.python import PythonEngine, Stores
+from softswitch.engine.python.observing import Timing
 from softswitch.entities import (
     ActionCall,
     CloneSession,
@@ -34,6 +35,7 @@ from softswitch.program.controls import Action
 from softswitch.selectors import ActionResolver, ProfileStore
 from softswitch.stats import Stats
 from softswitch.tables import TableState
+from softswitch.trace import Legend, Tracer
 
 if TYPE_CHECKING:
     from softswitch.engine.xdp.engine import XdpEngine
@@ -220,6 +222,15 @@ class Switch:
     def source(self) -> str:
         """The program as the engine translated it, to read."""
         return self._engine.source if self.kernel is None else self.kernel.source
+
+    def tracer(self, wall_ns: Callable[[], int]) -> Tracer:
+        """What packets can be watched with; `wall_ns` tells nanoseconds since 1970."""
+        legend = Legend(self.program, ActionNumbers(self.program), self.cpu_port)
+        return Tracer(self._engine, legend, wall_ns)
+
+    def measure(self, clock: Callable[[], int] | None) -> Timing:
+        """As `PythonEngine.measure`."""
+        return self._engine.measure(clock)
 
     def _make_profiles(self, numbers: ActionNumbers) -> None:
         for info in self.p4info.profiles.values():

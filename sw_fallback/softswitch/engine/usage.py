@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from softswitch.program import Program
 from softswitch.program.expressions import (
@@ -54,7 +54,8 @@ __all__ = ["Usage"]
 class Usage:
     """Facts about a program, found by walking over all of it once."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, also_read: Sequence[Expression] = ()) -> None:
+        """`also_read`: expressions beside the program that want its fields, as the filters of a trace do."""
         self._program = program
         self.reads: set[tuple[str, str]] = set()
         """Fields whose value something depends on, other than emission."""
@@ -72,6 +73,8 @@ class Usage:
         self.kinds: set[type[Statement]] = {type(statement) for statement in self.statements}
         for statement in self.statements:
             self._statement(statement)
+        for expression in also_read:
+            self._read(expression)
         self._parser()
         self._controls()
         self._others()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from softswitch.engine.python.expressions import Expressions
@@ -11,6 +12,7 @@ from softswitch.engine.usage import Usage
 from softswitch.errors import UnsupportedConstruct
 from softswitch.hashes import ALGORITHMS
 from softswitch.program import Program
+from softswitch.program.expressions import Expression
 from softswitch.program.statements import Random, Truncate
 
 __all__ = ["Context", "Numbers"]
@@ -25,11 +27,15 @@ class Numbers(Protocol):
 class Context:
     """One program on its way to Python: names, layouts, and the objects that its code will use."""
 
-    def __init__(self, program: Program, numbers: Numbers, drop_port: int) -> None:
+    def __init__(
+        self, program: Program, numbers: Numbers, drop_port: int, filters: Sequence[Expression] | None = None
+    ) -> None:
+        """`filters`: what the packets to tell about are chosen by; None: nobody traces, and nothing is told."""
         self.program = program
+        self.filters = filters
         self.numbers = numbers
         self.names = Names()
-        self.usage = Usage(program)
+        self.usage = Usage(program, also_read=filters or ())
         self.expressions = Expressions(program, self.names)
         self.objects: dict[str, object] = {}
         """Globals of the translated code, by identifier."""
@@ -48,6 +54,11 @@ class Context:
         self.randomizes = Random in self.usage.kinds
         self.no_error = program.errors.get("NoError", 0)
         self._check()
+
+    @property
+    def traces(self) -> bool:
+        """Whether the code tells where each packet went."""
+        return self.filters is not None
 
     def error_code(self, name: str) -> int:
         """The number of a core parser error; the behavioural model makes up the missing ones, so does this."""

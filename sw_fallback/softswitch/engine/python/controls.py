@@ -9,6 +9,7 @@ from softswitch.engine.python.calculations import Calculations
 from softswitch.engine.python.context import Context
 from softswitch.engine.python.statements import Statements
 from softswitch.engine.python.terms import Term, bits, constant, number
+from softswitch.engine.python.traces import Traces
 from softswitch.engine.python.writer import Writer
 from softswitch.errors import MalformedPipeline
 from softswitch.lookup import ExactIndex, LpmIndex, RangeIndex, TernaryIndex
@@ -30,6 +31,7 @@ class PipelineWriter:
         self._stores = stores
         self._numbers = {name: index for index, name in enumerate([*pipeline.tables, *pipeline.conditions])}
         self._calculations = Calculations(context, writer)
+        self._traces = Traces(context, writer)
 
     def write(self) -> None:
         """Write the whole pipeline. Raises `MalformedPipeline` for one with a cycle."""
@@ -125,6 +127,7 @@ class PipelineWriter:
         self._writer.comment(f"table {table.name}", table.location)
         tells_hit = table.next_by_hit is not None and len(ways) == 2
         self._lookup(table, keeps_row=tells_hit)
+        self._traces.table(table)
         self._dispatch(table, go if len(ways) > 1 and not tells_hit else None)
         if tells_hit and table.next_by_hit is not None:
             with self._writer.block("if row is not None"):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from types import CodeType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from softswitch.arrays import CounterStore, MeterStore, RegisterStore
 from softswitch.engine.python.context import Numbers
 from softswitch.engine.python.names import Names
+from softswitch.engine.python.observing import AssertionFailed, Ingress, Timing, Work, timed, traced
 from softswitch.engine.python.translate import InstanceType, Translation, translate
 from softswitch.errors import UnsupportedConstruct
 from softswitch.program import Program
+from softswitch.program.expressions import Expression
 from softswitch.replication import ReplicationStore
 from softswitch.stats import Stats
 from softswitch.tables import TableStore
+from softswitch.trace.recorder import Recorder
+from softswitch.trace.tracer import Tracing
 
 __all__ = ["MAX_PASSES", "PythonEngine", "Stores"]
 
@@ -24,10 +28,6 @@ MAX_PASSES = 64
 clones without end would otherwise never come back."""
 
 _program_log = logging.getLogger("softswitch.program")
-
-
-class AssertionFailed(Exception):
-    """An `assert` or `assume` of the P4 program did not hold."""
 
 
 class Random:
@@ -43,6 +43,12 @@ class Random:
         value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         value = (value ^ value >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         return low + (value ^ value >> 31) % (high - low + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _TracedProgram:
+    ingress: Ingress
+    needs_clock: bool
 
 
 class Stores:
@@ -71,27 +77,76 @@ class PythonEngine:
         emit_digest: Callable[[int, tuple[int, ...]], None],
         stats: Stats,
     ) -> None:
-        self.translation, code = _translated(program, stores, numbers, drop_port)
+        self._program = program
+        self._stores = stores
+        self._numbers = numbers
+        self._drop_port = drop_port
         self._clock = clock
         self._stats = stats
-        self._work: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
-        scope: dict[str, object] = {
-            **_objects(stores, self.translation.names),
-            **self.translation.objects,
+        self._work: Work = deque()
+        self.started = clock()
+        """The program's timestamps count from here."""
+        self._scope: dict[str, object] = {
             "AssertionFailed": AssertionFailed,
             "emit_digest": emit_digest,
             "groups": stores.replication.group_copies,
             "sessions": stores.replication.session_copies,
             "log_message": _log_message,
             "random_between": Random(0).between,
-            "started": clock(),
+            "started": self.started,
             "stats": stats,
         }
+        self.translation, self._plain = self._translate(None)
+        self._traced: _TracedProgram | None = None
+        self._timing: tuple[Timing, Callable[[], int]] | None = None
+        self._needs_clock = self.translation.needs_clock
+        self._ingress = self._plain
+
+    def _translate(self, filters: Sequence[Expression] | None, **traces: object) -> tuple[Translation, Ingress]:
+        """The program as a function; with `filters` one that writes into the object `trace`."""
+        program, stores = self._program, self._stores
+        try:
+            translation = translate(program, stores.tables, self._numbers, self._drop_port, filters)
+            code = compile(translation.source, f"<translated {program.name or 'program'}>", "exec")
+        except (IndentationError, RecursionError, MemoryError) as error:
+            # Python nests blocks no deeper than 100 levels, and so can programs
+            raise UnsupportedConstruct("control flow or an expression nested this deeply") from error
+        scope = {**self._scope, **_objects(stores, translation.names), **translation.objects, **traces}
         exec(code, scope)  # the source is this package's own translation
         ingress = scope["ingress"]
         if not callable(ingress):
             raise TypeError("the translation has no ingress function")
-        self._ingress: Callable[..., None] = ingress
+        return translation, ingress
+
+    # Observing
+
+    def prepare_trace(self, tracing: Tracing) -> object:
+        """As `softswitch.trace.Traceable`."""
+        recorder = Recorder(tracing)
+        translation, ingress = self._translate([watch.filter for watch in tracing.watches], trace=recorder)
+        return _TracedProgram(traced(ingress, self._drain, recorder, self._stats), translation.needs_clock)
+
+    def install_trace(self, prepared: object | None) -> None:
+        """As `softswitch.trace.Traceable`."""
+        if prepared is not None and not isinstance(prepared, _TracedProgram):
+            raise TypeError("this engine did not prepare that")
+        self._traced = prepared
+        self._observe()
+
+    def measure(self, clock: Callable[[], int] | None) -> Timing:
+        """Count in what is returned how long packets take from now on by this clock of nanoseconds; None ends it."""
+        timing = Timing()
+        self._timing = None if clock is None else (timing, clock)
+        self._observe()
+        return timing
+
+    def _observe(self) -> None:
+        """Put together what runs for each packet."""
+        self._ingress, self._needs_clock = self._plain, self.translation.needs_clock
+        if self._traced is not None:
+            self._ingress, self._needs_clock = self._traced.ingress, self._traced.needs_clock
+        if self._timing is not None:
+            self._ingress = timed(self._ingress, self._drain, *self._timing)
 
     @property
     def source(self) -> str:
@@ -103,7 +158,7 @@ class PythonEngine:
         out: list[tuple[int, bytes]] = []
         work, stats = self._work, self._stats
         stats.packets_in += 1
-        now = self._clock() if self.translation.needs_clock else 0
+        now = self._clock() if self._needs_clock else 0
         try:
             self._ingress(port, packet, len(packet), InstanceType.NORMAL, now, 0, (), out, work)
             if work:
@@ -128,15 +183,6 @@ class PythonEngine:
                 self._work.clear()
                 return
             function(*arguments)
-
-
-def _translated(program: Program, stores: Stores, numbers: Numbers, drop_port: int) -> tuple[Translation, CodeType]:
-    """The translation and its code. Python nests blocks no deeper than 100 levels, and so can programs."""
-    try:
-        translation = translate(program, stores.tables, numbers, drop_port)
-        return translation, compile(translation.source, f"<translated {program.name or 'program'}>", "exec")
-    except (IndentationError, RecursionError, MemoryError) as error:
-        raise UnsupportedConstruct("control flow or an expression nested this deeply") from error
 
 
 def _objects(stores: Stores, names: Names) -> dict[str, object]:

@@ -67,6 +67,7 @@ RUNTIME_NAMES = frozenset(
         "stats",
         "sum_",
         "top",
+        "trace",
         "value",
         "word_sum",
         "work",

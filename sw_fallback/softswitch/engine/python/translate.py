@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -12,11 +12,13 @@ from softswitch.engine.python.controls import PipelineWriter
 from softswitch.engine.python.deparsing import DeparserWriter
 from softswitch.engine.python.names import Names
 from softswitch.engine.python.parsing import ParserWriter
+from softswitch.engine.python.traces import Traces
 from softswitch.engine.python.writer import Writer
 from softswitch.program import Program
-from softswitch.program.expressions import FieldRef
+from softswitch.program.expressions import Expression, FieldRef
 from softswitch.program.statements import EmitDigest, Recirculate, Resubmit
 from softswitch.tables import TableStore
+from softswitch.trace.record import Verdict
 
 __all__ = ["InstanceType", "Translation", "translate"]
 
@@ -49,9 +51,18 @@ class Translation:
     """Whether it looks at the time."""
 
 
-def translate(program: Program, stores: Mapping[str, TableStore], numbers: Numbers, drop_port: int) -> Translation:
-    """Translate a program. Raises `UnsupportedConstruct` and `MalformedPipeline`."""
-    context = Context(program, numbers, drop_port)
+def translate(
+    program: Program,
+    stores: Mapping[str, TableStore],
+    numbers: Numbers,
+    drop_port: int,
+    filters: Sequence[Expression] | None = None,
+) -> Translation:
+    """Translate a program; with `filters` (even none) into code that tells a `trace` where each packet went.
+
+    Raises `UnsupportedConstruct` and `MalformedPipeline`.
+    """
+    context = Context(program, numbers, drop_port, filters)
     return _Translator(context, stores).run()
 
 
@@ -152,6 +163,7 @@ class _Translator:
             body.line("stats.parser_errors += 1")
         self._set(body, "parser_error", "error", 0)
         DeparserWriter(self._context, body).verify()
+        Traces(self._context, body).ingress()
         body.comment("ingress")
         PipelineWriter(self._context, body, self._context.program.ingress, self._stores).write()
         self._ingress_end(body)
@@ -216,6 +228,7 @@ class _Translator:
         spec = self._context.intrinsic("egress_spec") or "drop"
         with body.block(f"if {spec} == {self._context.drop_value}"):
             body.line("stats.drops += 1")
+            Traces(self._context, body).end(Verdict.DROPPED_INGRESS)
             body.line("return")
         rid = self._context.intrinsic("egress_rid") or "0"
         body.line(self._call_egress(spec, rid, InstanceType.NORMAL))
@@ -238,6 +251,7 @@ class _Translator:
             body.line(f"copies = groups.get({variable}, ())")
             with body.block("if not copies"):
                 body.line("stats.drops += 1")
+                Traces(self._context, body).end(Verdict.NO_COPIES)
             with body.block("for left, rid in copies"):
                 body.line(self._call_egress("left", "rid", InstanceType.REPLICATION, whole=True))
             body.line("return")
@@ -278,6 +292,7 @@ class _Translator:
         with writer.block(f"def egress({', '.join([fixed, *self._state])})"):
             self._egress_start(writer)
             self._given = _names("def start():\n" + writer.text().partition("\n")[2], ast.Store)
+            Traces(self._context, writer).egress()
             writer.comment("egress")
             PipelineWriter(self._context, writer, self._context.program.egress, self._stores).write()
             writer.comment("end of egress")
@@ -286,6 +301,7 @@ class _Translator:
             spec = self._context.intrinsic("egress_spec") or "drop"
             with writer.block(f"if {spec} == {self._context.drop_value}"):
                 writer.line("stats.drops += 1")
+                Traces(self._context, writer).end(Verdict.DROPPED_EGRESS)
                 writer.line("return")
             deparser = DeparserWriter(self._context, writer)
             deparser.update()
@@ -297,6 +313,7 @@ class _Translator:
                     writer.line(f"work.append((ingress, ({request})))")
                     writer.line("return")
             writer.line("out.append((port, data))")
+            Traces(self._context, writer).end(Verdict.LEFT, "port")
         return writer.text()
 
     def _egress_start(self, writer: Writer) -> None:
