@@ -121,7 +121,9 @@ def test_a_broken_cache_is_made_good(cache: Path, clang: CountingClang, content:
 
 
 def test_an_error_has_clangs_words(cache: Path) -> None:
-    with pytest.raises(CompileError, match=r"<stdin>:4:\d+: error: use of undeclared identifier 'NO_SUCH_THING'"):
+    with pytest.raises(
+        CompileError, match=r"^clang refused .*\n  program.c:4:\d+: error: use of undeclared identifier 'NO_SUCH_THING'"
+    ):
         compile_object(source("NO_SUCH_THING"))
     assert not list(cache.iterdir())
 
@@ -135,6 +137,12 @@ def test_many_errors_are_cut_short(cache: Path) -> None:
     with pytest.raises(CompileError) as caught:
         compile_object("".join(f"int f{number}(void) {{ return x{number}; }}\n" for number in range(40)))
     assert 5 < len(str(caught.value).splitlines()) < 20
+
+
+def test_no_room_for_the_source(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(CompileError, match="temporary file"):
+        compile_object(source())
 
 
 def test_no_clang(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

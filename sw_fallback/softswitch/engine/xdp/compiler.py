@@ -28,8 +28,10 @@ _LOG = logging.getLogger("softswitch.xdp")
 
 COMPILER = "clang"
 PACKAGE = "clang"
+SOURCE_NAME = "program.c"
+"""The source's name in messages of clang and of the verifier."""
 
-_FLAGS = ("-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror")
+_FLAGS = ("-O2", "-g", "-fdebug-compilation-dir=.", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror")
 """-g is for the type information (BTF) of maps and globals; v3 has 32-bit jumps and atomics (Linux 5.12)."""
 _TIMEOUT = 300
 """Seconds. The largest programs take some; a compiler that hangs must not hang the switch."""
@@ -73,18 +75,32 @@ def compile_object(source: str, *, extra_flags: Sequence[str] = ()) -> bytes:
 
 
 def _compile(command: tuple[str, ...], source: str) -> bytes:
-    done = _run((*command, "-x", "c", "-c", "-", "-o", "-"), source.encode())
+    # a file and not standard input: clang reads it once more for the lines that the verifier's log quotes
+    try:
+        with tempfile.TemporaryDirectory(prefix="softswitch-") as folder:
+            (Path(folder) / SOURCE_NAME).write_text(source)
+            done = _run((*command, "-c", SOURCE_NAME, "-o", "-"), folder)
+    except OSError as error:
+        raise CompileError(f"the generated C cannot be put into a temporary file: {error}") from error
     if done.returncode or not done.stdout.startswith(_ELF_MAGIC):
         lines = done.stderr.decode(errors="replace").splitlines()[:_ERROR_LINES]
         raise CompileError("\n  ".join((f"{COMPILER} refused the generated C (status {done.returncode}):", *lines)))
     return done.stdout
 
 
-def _run(command: tuple[str, ...], given: bytes) -> subprocess.CompletedProcess[bytes]:
+def _run(command: tuple[str, ...], folder: str | None = None) -> subprocess.CompletedProcess[bytes]:
     # messages in English and without colours, whatever the user's terminal wants
     environment = {**os.environ, "LC_ALL": "C", "TERM": "dumb"}
     try:
-        return subprocess.run(command, input=given, capture_output=True, timeout=_TIMEOUT, env=environment, check=False)
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT,
+            env=environment,
+            cwd=folder,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise CompileError(f"{command[0]} did not end within {_TIMEOUT} seconds") from error
     except OSError as error:
@@ -102,7 +118,7 @@ def _version(compiler: str) -> str:
 
 @cache
 def _asked_version(compiler: str, _inode: int, _modified: int) -> str:
-    done = _run((compiler, "--version"), b"")
+    done = _run((compiler, "--version"))
     if done.returncode:
         raise CompilerMissing(f"{compiler} --version ended with status {done.returncode}")
     return done.stdout.decode(errors="replace").partition("\n")[0]
