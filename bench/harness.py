@@ -72,6 +72,11 @@ def number_words(value: float) -> str:
     return f"{value:.3g}"
 
 
+def value_words(value: float, spread: float | None) -> str:
+    """A value with its spread, if it has one."""
+    return number_words(value) if spread is None else f"{number_words(value)} ± {number_words(spread)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One measured value."""
@@ -83,6 +88,8 @@ class Row:
     """What prints it again."""
     reference: Reference | None = None
     target: AtLeast | AtMost | None = None
+    spread: float | None = None
+    """Half of what lies between the lowest and the highest of several rounds, in `unit`; None where there was one."""
 
     @property
     def ratio(self) -> float | None:
@@ -104,6 +111,7 @@ class Row:
         return {
             "what": self.what,
             "value": self.value,
+            "spread": self.spread,
             "unit": self.unit,
             "reference": reference,
             "ratio": self.ratio,
@@ -135,7 +143,7 @@ def publish(benchmark: str, title: str, rows: Sequence[Row]) -> None:
 
 
 def _printed(row: Row) -> str:
-    parts = [f"{row.what}: {number_words(row.value)} {row.unit}"]
+    parts = [f"{row.what}: {value_words(row.value, row.spread)} {row.unit}"]
     if row.reference is not None and row.ratio is not None:
         parts.append(f"{row.ratio:.3g} × {row.reference.what} ({number_words(row.reference.value)})")
     if row.target is not None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.harness import RESULTS, number_words
+from bench.harness import RESULTS, number_words, value_words
 
 __all__ = ["report"]
 
@@ -48,7 +48,7 @@ def _line(row: dict[str, Any]) -> str:
     compared = "" if reference is None else f"{reference['what']}: {number_words(reference['value'])}"
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
     met = {True: "yes", False: "**no**", None: ""}[row["met"]]
-    value = f"{number_words(row['value'])} {row['unit']}"
+    value = f"{value_words(row['value'], row.get('spread'))} {row['unit']}"
     return f"| {row['what']} | {value} | {compared} | {ratio} | {row['target'] or ''} | {met} |"
 
 

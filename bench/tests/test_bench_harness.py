@@ -29,16 +29,18 @@ def test_published_rows_have_the_agreed_fields_and_a_picture(tmp_path: Path, mon
     rows = [
         Row("forwarded", 20_000.0, "packets/s", "make bench NAME=x", Reference("BMv2", 10_000.0), AtLeast(10_000)),
         Row("takeover", 0.25, "s", "make bench NAME=x", None, AtMost(0.2)),
+        Row("memory", 90.0, "MB", "make bench NAME=x", spread=2.5),
     ]
     harness.publish("x.py", "A title", rows)
     published = json.loads((tmp_path / "x.json").read_text())
-    fields = ["what", "value", "unit", "reference", "ratio", "target", "met", "command", "machine"]
-    assert [list(row) for row in published] == [fields, fields]
-    assert [row["met"] for row in published] == [True, False]
+    fields = ["what", "value", "spread", "unit", "reference", "ratio", "target", "met", "command", "machine"]
+    assert [list(row) for row in published] == [fields] * 3
+    assert [row["met"] for row in published] == [True, False, None]
     assert "A title" in (tmp_path / "x.svg").read_text()
     document = report.report(tmp_path)
     assert "| forwarded | 20 000 packets/s | BMv2: 10 000 | 2 | ≥ 10 000 packets/s | yes |" in document
     assert "| takeover | 0.25 s |  |  | ≤ 0.2 s | **no** |" in document
+    assert "| memory | 90 ± 2.5 MB |" in document
 
 
 def test_the_machine_is_described_without_its_name() -> None:
