@@ -1,0 +1,155 @@
+"""What the mirrors of all kinds of tables have in common: rows. How programs find a row is up to each kind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from softswitch.engine.xdp.kernel import Map
+from softswitch.engine.xdp.layout import RowLayout
+from softswitch.engine.xdp.memory.rows import Grace, RowMemory
+from softswitch.errors import InvalidArgument, TableFull
+from softswitch.rows import Call, Row
+
+__all__ = ["Groups", "RowMirror", "Shared"]
+
+
+class Groups(Protocol):
+    """The profile of an indirect table."""
+
+    def hold(self, target: Call) -> int:
+        """The number of a member's or group's group, which a row points at from now on. Raises `TableFull`."""
+
+    def release(self, number: int) -> None:
+        """A row points there no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a table's mirror works on."""
+
+    stem: str
+    """The name its maps begin with."""
+    maps: Mapping[str, Map]
+    """By name: of the table those that begin with `stem`."""
+    layout: RowLayout
+    numbers: Mapping[str, int]
+    """Action numbers by name."""
+    grace: Grace
+    profile: Groups | None = None
+    """Of an indirect table."""
+    hash_keys: bytes = b""
+    """What `hash_keys` was loaded with."""
+
+    def map(self, suffix: str) -> Map:
+        """The map `STEM_suffix`."""
+        return self.maps[f"{self.stem}_{suffix}"]
+
+
+class RowMirror(ABC):
+    """Rows of a table in memory; `softswitch.tables.TableMirror`."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.rows = RowMemory(shared.map("rows"), shared.layout, shared.numbers, shared.grace)
+        self._profile = shared.profile
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many rows are in."""
+        return self._count
+
+    def put(self, row: Row) -> None:
+        """A new row. Raises `TableFull`, and then has changed nothing."""
+        number = self._filled(row)
+        try:
+            self._link(row, number)
+        except TableFull:
+            self._drop(number)
+            raise
+        row.place = number
+        self._count += 1
+
+    def replace(self, row: Row) -> None:
+        """The row has another action or other arguments; what it has counted is added to the row.
+
+        Raises `TableFull`. A packet that meets the old row at this moment may stay uncounted.
+        """
+        before, number = row.place, self._filled(row)
+        self._relink(row, before, number)
+        packets, octets = self.rows.counter(before)
+        row.packets += packets
+        row.octets += octets
+        row.place = number
+        self._retire(before)
+
+    def remove(self, row: Row) -> None:
+        """The row is gone."""
+        self._unlink(row)
+        self._retire(row.place)
+        row.place = 0
+        self._count -= 1
+
+    def set_default(self, call: Call) -> None:
+        """What a miss runs. Of an indirect table it is part of the program, and nothing happens."""
+        if self._profile is None:
+            self.rows.set_default(call)
+
+    def counter(self, row: Row) -> tuple[int, int]:
+        """Packets and octets counted by programs."""
+        return self.rows.counter(row.place)
+
+    def clear_counter(self, row: Row) -> None:
+        """Count from zero."""
+        self.rows.clear_counter(row.place)
+
+    def last_hit(self, row: Row) -> int:
+        """When a program last hit the row, nanoseconds of the monotonic clock; zero: never."""
+        return self.rows.last_hit(row.place)
+
+    def flush(self) -> None:
+        """Make all changes effective."""
+        return
+
+    @abstractmethod
+    def _link(self, row: Row, number: int) -> None:
+        """Let programs find a row. Raises `TableFull`."""
+
+    @abstractmethod
+    def _relink(self, row: Row, before: int, number: int) -> None:
+        """Let programs find this number in place of another."""
+
+    @abstractmethod
+    def _unlink(self, row: Row) -> None:
+        """Let programs find the row no more."""
+
+    def _key(self, raw: Any) -> tuple[int, ...]:
+        """The words at the start of the row."""
+        return ()
+
+    def _filled(self, row: Row) -> int:
+        rows = self.rows
+        if self._profile is None:
+            number = rows.take()
+            rows.fill(number, self._key(row.raw), row.action, row.params)
+            return number
+        if row.target is None:
+            raise InvalidArgument("a row of an indirect table has a member or group")
+        group = self._profile.hold(row.target)
+        try:
+            number = rows.take()
+        except BaseException:
+            self._profile.release(group)
+            raise
+        rows.fill_indirect(number, self._key(row.raw), group)
+        return number
+
+    def _retire(self, number: int) -> None:
+        """A row that can be found no more, or not after the next flush."""
+        self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        if self._profile is not None:
+            self._profile.release(self.rows.word(number))
+        self.rows.give_back(number)
