@@ -67,7 +67,7 @@ class TestObject:
             ({"rodata": {"nothing": b""}}, "no constant 'nothing'"),
             ({"rodata": {"step": b"\1"}}, "constant 'step' of object 'counting' has 8 bytes, not 1"),
             ({"reuse": {"nothing": 0}}, "no map 'nothing'"),
-            ({"reuse": {"hash": 0}}, "file descriptor .* is no map"),
+            ({"reuse": {"hash": 0}}, "file descriptor .* is no BPF map"),
         ],
     )
     def test_changes_that_cannot_be_made(self, changes: dict[str, object], words: str) -> None:
@@ -258,7 +258,7 @@ def test_statistics_only_while_enabled(loaded: Object) -> None:
     counted = program_statistics(fd)
     assert counted.run_count == 100
     assert counted.run_time_ns > 100
-    with pytest.raises(KernelError, match="is no program"):
+    with pytest.raises(KernelError, match="is no BPF prog"):
         program_statistics(-1)
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "TestRunOptions",
     "check",
     "collected_log",
+    "information_of",
     "library",
     "pointer_or_error",
 ]
@@ -221,6 +222,22 @@ def check(result: int, what: str, log: Sequence[str] = ()) -> int:
     if result < 0:
         raise KernelError(what, -result, log)
     return result
+
+
+def information_of(fd: int, kind: str, room: ctypes.Structure) -> None:
+    """Have the kernel fill `room`, the start of struct bpf_{map,prog,link}_info, for a descriptor of that kind.
+
+    The call itself answers for any kind of descriptor, so the kind is asked from /proc, as bpftool does.
+    """
+    try:
+        named = os.readlink(f"/proc/self/fd/{fd}").replace("_", "-")
+    except OSError as error:
+        raise KernelError(f"file descriptor {fd} is no BPF {kind}", error.errno or 0) from error
+    if f"bpf-{kind}" not in named:
+        raise KernelError(f"file descriptor {fd} is no BPF {kind} but {named}")
+    length = c_uint32(ctypes.sizeof(room))
+    result = library().bpf_obj_get_info_by_fd(fd, ctypes.byref(room), length)
+    check(result, f"BPF {kind} {fd} cannot be asked")
 
 
 def pointer_or_error(result: int | None, what: str, log: Sequence[str] = ()) -> int:

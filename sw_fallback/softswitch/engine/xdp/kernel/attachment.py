@@ -17,7 +17,14 @@ from pathlib import Path
 from types import TracebackType
 
 from softswitch.engine.xdp.kernel.pins import open_pin, pin
-from softswitch.engine.xdp.libbpf import KernelError, LinkCreateOptions, check, collected_log, library
+from softswitch.engine.xdp.libbpf import (
+    KernelError,
+    LinkCreateOptions,
+    check,
+    collected_log,
+    information_of,
+    library,
+)
 
 __all__ = ["Attachment"]
 
@@ -110,9 +117,7 @@ class Attachment:
 
     def _information(self) -> _Information:
         information = _Information()
-        length = c_uint32(ctypes.sizeof(information))
-        result = library().bpf_obj_get_info_by_fd(self.fd, ctypes.byref(information), length)
-        check(result, f"file descriptor {self.fd} is no link")
+        information_of(self.fd, "link", information)
         return information
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from types import TracebackType
 from typing import TypeAlias
 
-from softswitch.engine.xdp.libbpf import KernelError, MapBatchOptions, check, library
+from softswitch.engine.xdp.libbpf import KernelError, MapBatchOptions, check, information_of, library
 
 __all__ = ["BPF_ANY", "BPF_EXIST", "BPF_NOEXIST", "Map", "possible_cpus"]
 
@@ -82,11 +82,11 @@ class Map:
         self._mapping: mmap.mmap | None = None
         self._memory: memoryview | None = None
         information = _Information()
-        length = c_uint32(ctypes.sizeof(information))
-        result = library().bpf_obj_get_info_by_fd(fd, ctypes.byref(information), length)
-        if result < 0:
+        try:
+            information_of(fd, "map", information)
+        except KernelError:
             self._finalizer()
-            raise KernelError(f"file descriptor {fd} is no map", -result)
+            raise
         self.kind = information.kind
         self.id = information.id
         self.name = information.name.decode()

@@ -6,10 +6,10 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_uint32, c_uint64
+from ctypes import c_uint64
 from typing import NamedTuple
 
-from softswitch.engine.xdp.libbpf import check, library
+from softswitch.engine.xdp.libbpf import check, information_of, library
 
 __all__ = ["ProgramStatistics", "program_statistics", "statistics_enabled"]
 
@@ -37,9 +37,7 @@ class _Information(ctypes.Structure):
 def program_statistics(fd: int) -> ProgramStatistics:
     """The counters of a loaded program. Raises `KernelError`."""
     information = _Information()
-    length = c_uint32(ctypes.sizeof(information))
-    result = library().bpf_obj_get_info_by_fd(fd, ctypes.byref(information), length)
-    check(result, f"file descriptor {fd} is no program")
+    information_of(fd, "prog", information)
     return ProgramStatistics(information.run_count, information.run_time_ns)
 
 
