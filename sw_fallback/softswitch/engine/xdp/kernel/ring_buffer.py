@@ -4,10 +4,10 @@ The layout is kernel ABI (kernel Documentation/bpf/ringbuf.rst, kernel/bpf/ringb
 position, one with the producer's, then the data, mapped twice in a row so that no record is ever split. A record is
 a header of 8 bytes (length with two flags, a page offset of the kernel's own) and its data, rounded up to 8.
 
-Measured beside `ring_buffer__consume` of libbpf 1.1.2 with a ctypes callback, records of 128 bytes copied, 64 at a
-time: 0.29 µs for one here, 0.47 µs there (there a negative answer of the callback also stops after its record and
-gives that record's room back, so nothing is lost or seen twice). Here an exception of the callback gets through,
-which ctypes would swallow.
+Measured beside `ring_buffer__consume` of libbpf 1.1.2 with a ctypes callback, for one record of 128 bytes, copied:
+0.26 to 0.35 µs here and 0.42 to 0.48 µs there when 64 are taken at a time, 1.2 to 1.6 µs and 0.8 to 1.2 µs one at a
+time. There, a negative answer of the callback stops after its record and gives that record's room back, so nothing is
+lost or seen twice either; but ctypes swallows an exception of the callback, which gets through here.
 """
 
 from __future__ import annotations
