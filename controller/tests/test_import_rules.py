@@ -30,10 +30,13 @@ SHELLS = {
     "softswitch.__main__",
     "softswitch.daemon",
     "softswitch.dataplane",
+    "softswitch.inquiry",
     "softswitch.ports",
+    "softswitch.server.introspection",
     "softswitch.server.listener",
     "softswitch.server.service",
     "softswitch.server.stream",
+    "softswitch.tools",
 }
 
 # Cores that translate between our objects and P4Runtime's messages: the bindings are their vocabulary.

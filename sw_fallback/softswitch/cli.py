@@ -1,4 +1,4 @@
-"""The command `softswitch`: a P4Runtime switch on this machine's network interfaces."""
+"""The command `softswitch`: a P4Runtime switch on this machine's network interfaces, and looks into a running one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from finsy.proto import p4r
 
+from softswitch import tools
 from softswitch.daemon import Options, read_program, run
 from softswitch.errors import EngineUnavailable
 from softswitch.ports import PacketSocketPort, PortError, TapPort, check_distinct, parse_port
@@ -26,10 +27,13 @@ _MAX_PORT = 511
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the switch until it is told to stop.
+    """Run the switch until it is told to stop, or one of the subcommands.
 
     Returns the exit status: 0 stopped by a signal, 1 could not start. Wrong arguments end the program with 2.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in tools.SUBCOMMANDS:
+        return tools.main(arguments)
     parser = _parser()
     given = parser.parse_args(arguments)
     logging.basicConfig(
@@ -55,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="softswitch",
         description="A software switch that runs a P4 program compiled for BMv2 (v1model) and speaks P4Runtime.",
-        epilog="example: softswitch -i 1@veth1 -i 2@veth2 --grpc-server-addr 127.0.0.1:9559 --cpu-port 255",
+        epilog="example: softswitch -i 1@veth1 -i 2@veth2 --grpc-server-addr 127.0.0.1:9559 --cpu-port 255. To look"
+        f" inside a running switch: softswitch {{{','.join(tools.SUBCOMMANDS)}}}, each with --help.",
     )
     _add_switch_arguments(parser)
     _add_program_arguments(parser.add_argument_group("program to start with"))

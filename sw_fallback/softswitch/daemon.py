@@ -21,6 +21,7 @@ from softswitch.errors import EngineUnavailable, UnsupportedConstruct
 from softswitch.kernel_ports import KernelPorts
 from softswitch.ports import Port, PortError
 from softswitch.server.device import Device
+from softswitch.server.introspection import Introspection, Surroundings
 from softswitch.server.listener import TlsFiles, start_server
 from softswitch.server.service import P4RuntimeService
 from softswitch.server.stream import Stream
@@ -76,6 +77,8 @@ class Daemon:
             activate=self._activate,
         )
         self._engine: EngineName = "python"
+        self._why_python: str | None = None
+        """Why the XDP engine was wanted and does not run."""
         self._kernel_ports: KernelPorts | None = None
         self._listening: int | None = None
         self.data_plane = DataPlane(options.ports, self.device.process, self._after_bunch)
@@ -96,11 +99,24 @@ class Daemon:
             if self._options.program is not None:
                 self.device.pipelines.preload(self._options.program)
             self._service = P4RuntimeService(self.device, after_write=self._arm)
-            self._server, self.address = await start_server(self._service, self._options.address, self._options.tls)
+            self._server, self.address = await start_server(
+                self._service, self._options.address, self._options.tls, [self._introspection().handler()]
+            )
         except BaseException:
             self._release()
             raise
         self._idle_timer = asyncio.get_running_loop().call_later(_IDLE_SCAN_S, self._scan_idle)
+
+    def _introspection(self) -> Introspection:
+        return Introspection(
+            self.device,
+            Surroundings(
+                ports=self._options.ports,
+                cpu_port=self._options.cpu_port,
+                unknown_port=lambda: self.data_plane.unknown_port,
+                why_python=lambda: self._why_python,
+            ),
+        )
 
     async def stop(self) -> None:
         """Tell the clients, stop serving, close the ports."""
@@ -141,7 +157,8 @@ class Daemon:
         elif self._options.engine == "xdp":
             raise EngineUnavailable(f"the XDP engine cannot run here: {reason}")
         else:
-            _LOG.warning("python engine: the XDP engine cannot run here: %s", reason)
+            self._why_python = f"the XDP engine cannot run here: {reason}"
+            _LOG.warning("python engine: %s", self._why_python)
 
     def _load(self, config: p4r.ForwardingPipelineConfig) -> Switch:
         try:
@@ -150,7 +167,8 @@ class Daemon:
             if self._engine == "python" or self._options.engine == "xdp":
                 raise
             switch = self._load_with("python", config)  # which refuses what is wrong with the program itself
-            _LOG.warning("python engine: the XDP engine does not run this program: %s", error)
+            self._why_python = f"the XDP engine does not run this program: {error}"
+            _LOG.warning("python engine: %s", self._why_python)
             return switch
 
     def _load_with(self, engine: EngineName, config: p4r.ForwardingPipelineConfig) -> Switch:
@@ -172,6 +190,7 @@ class Daemon:
         except PortError as error:
             if self._options.engine == "xdp":
                 raise EngineUnavailable(str(error)) from error
+            self._why_python = str(error)
             _LOG.warning("python engine: %s", error)
             switch.use_python()
         self._listen(switch.kernel)

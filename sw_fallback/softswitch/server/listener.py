@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +47,16 @@ class TlsFiles:
     """Whether a client must show a certificate signed by `ca`."""
 
 
-async def start_server(service: P4RuntimeService, address: str, tls: TlsFiles | None) -> tuple[grpc.aio.Server, str]:
-    """Serve on `address` (host:port; port 0 takes a free one); the server and the address it got.
+async def start_server(
+    service: P4RuntimeService, address: str, tls: TlsFiles | None, others: Sequence[grpc.GenericRpcHandler] = ()
+) -> tuple[grpc.aio.Server, str]:
+    """Serve on `address` (host:port; port 0 takes a free one); the server and the address it got. `others` are served
+    beside P4Runtime.
 
     Raises `ListenError`.
     """
     server = grpc.aio.server(options=_OPTIONS)
+    server.add_generic_rpc_handlers(tuple(others))
     p4r_grpc.add_P4RuntimeServicer_to_server(service, server)
     host = parse_address(address)
     try:

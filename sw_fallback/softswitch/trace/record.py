@@ -72,7 +72,9 @@ class End:
     port: int | None = None
     """Where it left."""
     frame: bytes | None = None
-    """As it left; None where nobody knows."""
+    """As it left; may be cut; None where nobody knows."""
+    length: int | None = None
+    """Of the whole frame that left, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class Legend:
         """An end; what leaves at the CPU port is for the controller."""
         if verdict != Verdict.LEFT:
             return End(Verdict(verdict))
-        return End(Verdict.CONTROLLER if port == self._cpu_port else Verdict.LEFT, port, frame)
+        length = None if frame is None else len(frame)
+        return End(Verdict.CONTROLLER if port == self._cpu_port else Verdict.LEFT, port, frame, length)
 
     def error(self, number: int) -> str | None:
         """A parser error; None for none."""

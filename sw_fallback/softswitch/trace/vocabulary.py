@@ -77,11 +77,12 @@ class Vocabulary:
 
     def _near(self, name: str) -> str:
         """Names that may have been meant, as the end of a sentence."""
-        known = [*self._headers, *(field for field in self._fields if not field.startswith(_METADATA[1]))]
-        near = get_close_matches(name, known, 4, 0.5)
-        header, dot, _ = name.partition(".")
-        if not near and dot and header in self._headers:
-            near = [field for field in known if field.startswith(f"{header}.")][:12]
-        if not near:
-            near = list(self._headers)
-        return f"; there is {', '.join(near)}" if near else ""
+        header, dot, field = name.partition(".")
+        if dot and header in self._headers:
+            fields = [known for known in self._fields if known.startswith(f"{header}.")]
+            near = get_close_matches(field, [known.removeprefix(f"{header}.") for known in fields], 4, 0.5)
+            listed = [f"{header}.{one}" for one in near] or fields[:12]
+        else:
+            known = [*self._headers, *(one for one in self._fields if not one.startswith(_METADATA[1]))]
+            listed = get_close_matches(name, known, 4, 0.5) or list(self._headers)
+        return f"; there is {', '.join(listed)}" if listed else ""

@@ -1,0 +1,74 @@
+"""What a running switch counted, as JSON values: the answer to `softswitch stats`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from softswitch.server.device import Device
+from softswitch.switch import Switch
+
+if TYPE_CHECKING:
+    from softswitch.ports import Port
+
+__all__ = ["DROPS", "counter_cells", "device_part", "ports_part", "switch_part"]
+
+_CELLS_AT_ONCE = 4096
+
+DROPS = {
+    "no_pipeline": "no program was set",
+    "drops": "at the drop port, or for a multicast group without members",
+    "passes_exceeded": "resubmitted, recirculated or cloned too often",
+    "assertions_failed": "an assert of the program did not hold",
+    "packet_ins_dropped": "for the controller, but no primary was there",
+    "unknown_port": "for a port that does not exist",
+    "receive_dropped": "arrived faster than they were switched",
+    "oversized": "larger than the MTU: offload is on",
+    "send_dropped": "the kernel did not take them: queue full or interface down",
+}
+"""Why packets were dropped, by the names of the counters."""
+
+
+def device_part(device: Device, ports: Sequence[Port], unknown_port: int) -> dict[str, Any]:
+    """What is counted whatever the program is."""
+    stats = asdict(device.stats)
+    drops = {name: stats.pop(name) for name in ("no_pipeline", "packet_ins_dropped")}
+    drops["unknown_port"] = unknown_port
+    for name in ("receive_dropped", "oversized", "send_dropped"):
+        drops[name] = sum(getattr(port.stats, name) for port in ports)
+    return {"device_id": device.device_id, "controller": stats, "drops": drops}
+
+
+def ports_part(ports: Iterable[Port]) -> list[dict[str, Any]]:
+    """Each port with its counters."""
+    found = []
+    for port in ports:
+        port.update_counters()
+        found.append(
+            {"number": port.number, "name": port.name, "open": port.fileno() is not None, **asdict(port.stats)}
+        )
+    return found
+
+
+def switch_part(switch: Switch) -> dict[str, Any]:
+    """The program's packets, drops and tables."""
+    stats = asdict(switch.stats)
+    drops = {name: stats.pop(name) for name in ("drops", "passes_exceeded", "assertions_failed")}
+    tables = [
+        {"name": info.name, "entries": switch.entry_count(info.id), "size": info.size}
+        for info in switch.p4info.tables.values()
+    ]
+    return {"program": switch.program.name, "packets": stats, "drops": drops, "tables": tables}
+
+
+def counter_cells(switch: Switch) -> Iterator[dict[str, Any] | None]:
+    """The cells of the program's indirect counters that are not zero; None between them, now and then, as a place to
+    give way to packets."""
+    for counter in switch.p4info.counters.values():
+        for index in range(switch.counter_size(counter.id)):
+            value = switch.counter(counter.id, index)
+            if value.packets or value.octets:
+                yield {"name": counter.name, "index": index, "packets": value.packets, "octets": value.octets}
+            elif index % _CELLS_AT_ONCE == _CELLS_AT_ONCE - 1:
+                yield None
