@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import grpc.aio
 from finsy.proto import p4r
@@ -17,6 +17,7 @@ from google.protobuf import text_format
 
 from softswitch.dataplane import DataPlane
 from softswitch.engine.xdp.availability import why_not
+from softswitch.engine.xdp.engine import XdpEngine
 from softswitch.errors import EngineUnavailable, UnsupportedConstruct
 from softswitch.kernel_ports import KernelPorts
 from softswitch.ports import Port, PortError
@@ -25,10 +26,7 @@ from softswitch.server.introspection import Introspection, Surroundings
 from softswitch.server.listener import TlsFiles, start_server
 from softswitch.server.service import P4RuntimeService
 from softswitch.server.stream import Stream
-from softswitch.switch import EngineName, Switch
-
-if TYPE_CHECKING:
-    from softswitch.engine.xdp.engine import XdpEngine
+from softswitch.switch import Switch
 
 __all__ = ["Daemon", "EngineChoice", "Options", "read_program", "run"]
 
@@ -76,7 +74,7 @@ class Daemon:
             epoch_ns=time.time_ns,
             activate=self._activate,
         )
-        self._engine: EngineName = "python"
+        self._engine: Literal["python", "xdp"] = "python"
         self._why_python: str | None = None
         """Why the XDP engine was wanted and does not run."""
         self._kernel_ports: KernelPorts | None = None
@@ -171,30 +169,31 @@ class Daemon:
             _LOG.warning("python engine: %s", self._why_python)
             return switch
 
-    def _load_with(self, engine: EngineName, config: p4r.ForwardingPipelineConfig) -> Switch:
+    def _load_with(self, engine: Literal["python", "xdp"], config: p4r.ForwardingPipelineConfig) -> Switch:
         return Switch.load(
             config.p4info,
             config.p4_device_config,
             cpu_port=self._options.cpu_port,
             drop_port=self._options.drop_port,
             clock=time.monotonic_ns,
-            engine=engine,
+            kernel=XdpEngine if engine == "xdp" else None,
         )
 
     def _activate(self, switch: Switch) -> None:
         """Let this switch have the packets of the ports."""
         if self._kernel_ports is None:
             return
+        kernel = switch.kernel if isinstance(switch.kernel, XdpEngine) else None
         try:
-            self._kernel_ports.activate(switch.kernel)
+            self._kernel_ports.activate(kernel)
         except PortError as error:
             if self._options.engine == "xdp":
                 raise EngineUnavailable(str(error)) from error
             self._why_python = str(error)
             _LOG.warning("python engine: %s", error)
             switch.use_python()
-        self._listen(switch.kernel)
-        _LOG.info("the %s engine switches packets", switch.engine)
+        self._listen(kernel)
+        _LOG.info("the %s engine switches packets", "XDP" if switch.kernel_runs else "python")
 
     def _listen(self, kernel: XdpEngine | None) -> None:
         """Take what the kernel's engine has for this process as it comes."""

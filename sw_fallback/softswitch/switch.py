@@ -5,12 +5,11 @@ Pure: no socket, no task, no clock of its own. Not safe for use from several thr
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TypeVar
 
 from softswitch.arrays import check_counter
 from softswitch.binding import ActionNumbers, bind
@@ -28,6 +27,7 @@ from softswitch.entities import (
     TableKey,
 )
 from softswitch.errors import InvalidArgument, UnknownId
+from softswitch.kernel_engine import KernelEngine, LoadKernelEngine
 from softswitch.meters import Meter
 from softswitch.p4info import P4Info, P4InfoSource
 from softswitch.program import DeviceConfig, Program, read_program
@@ -37,11 +37,7 @@ from softswitch.stats import Stats
 from softswitch.tables import TableState
 from softswitch.trace import Legend, Tracer
 
-if TYPE_CHECKING:
-    from softswitch.engine.xdp.engine import XdpEngine
-
 __all__ = [
-    "EngineName",
     "Entity",
     "EntityKey",
     "GroupKey",
@@ -95,8 +91,6 @@ MAX_IDLE = 16384
 ETHERNET_HEADER = 14
 """Bytes; the kernel runs programs on nothing shorter, and no interface delivers it."""
 
-EngineName = Literal["python", "xdp"]
-
 T = TypeVar("T")
 
 
@@ -119,7 +113,7 @@ class Switch:
         cpu_port: int | None,
         drop_port: int,
         clock: Callable[[], int],
-        engine: EngineName,
+        kernel: LoadKernelEngine | None,
     ) -> None:
         """Use `load`."""
         self.p4info = info
@@ -133,13 +127,12 @@ class Switch:
         self._stores = Stores(program)
         self._digests: deque[tuple[int, tuple[int, ...]]] = deque()
         numbers = ActionNumbers(program)
-        self.kernel: XdpEngine | None = None
-        """The XDP engine, where it was asked for: it forwards, the python engine does what it cannot."""
-        if engine == "xdp":
-            # needs a library that may not be there
-            from softswitch.engine.xdp.engine import XdpEngine
-
-            self.kernel = XdpEngine(program, self._stores, numbers, drop_port=drop_port, cpu_port=cpu_port)
+        self.kernel: KernelEngine | None = None
+        """The engine that forwards outside of this process; the python engine does what it cannot."""
+        if kernel is not None:
+            self.kernel = kernel(program, self._stores, numbers, drop_port=drop_port, cpu_port=cpu_port)
+            clock = self.kernel.clock
+            self._clock = clock
         self._kernel_runs = self.kernel is not None
         self._profiles: dict[int, ProfileStore] = {}
         self._tables: dict[int, TableState] = {}
@@ -166,23 +159,23 @@ class Switch:
         cpu_port: int | None = None,
         drop_port: int = 511,
         clock: Callable[[], int] | None = None,
-        engine: EngineName = "python",
+        kernel: LoadKernelEngine | None = None,
     ) -> Switch:
         """Translate a compiled program and return a switch with empty tables.
 
         p4info: a path, its text format, its serialized bytes, or the message. device_config: the BMv2 JSON as a path,
         text, bytes or decoded. cpu_port: the port of packet-in and packet-out. drop_port: what `mark_to_drop` writes.
-        clock: nanoseconds, monotonic; without it the switch's time stands still at zero. engine: "xdp" translates the
-        program to eBPF as well (`kernel`), and the clock must be `time.monotonic_ns`.
-        Raises `PipelineError`; with the XDP engine also `EngineUnavailable` where this machine cannot run it.
+        clock: nanoseconds, monotonic; without it the switch's time stands still at zero. kernel: `XdpEngine`
+        (`softswitch.engine.xdp.engine`) to have the program run in the kernel as well, by the kernel's clock.
+        Raises `PipelineError`, with `kernel` also `EngineUnavailable` where this machine cannot run it.
         """
         return cls(
             P4Info.load(p4info),
             read_program(device_config),
             cpu_port=cpu_port,
             drop_port=drop_port,
-            clock=clock or (time.monotonic_ns if engine == "xdp" else _standing_still),
-            engine=engine,
+            clock=clock or _standing_still,
+            kernel=kernel,
         )
 
     def close(self) -> None:
@@ -214,9 +207,9 @@ class Switch:
         return self._engine.process(port, packet)
 
     @property
-    def engine(self) -> EngineName:
-        """The engine that runs packets."""
-        return "xdp" if self._kernel_runs else "python"
+    def kernel_runs(self) -> bool:
+        """Whether packets run in the kernel; false without a kernel engine and after `use_python`."""
+        return self._kernel_runs
 
     @property
     def source(self) -> str:

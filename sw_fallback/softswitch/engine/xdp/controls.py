@@ -173,12 +173,16 @@ class PipelineWriter:
             self._dispatch(table, "row", by_action)
             return
         profile = self._context.program.profiles[table.profile]
-        chosen = "0"
-        if profile.selector is not None:
-            calculations = Calculations(self._context, self._writer)
-            chosen = calculations.of(profile.selector.algorithm, profile.selector.inputs).text
-        name = self._context.names.object(profile.name)
-        self._writer.line(f"struct {name}_row *member = {name}_choose(row->action, {chosen});")
+        name, line = self._context.names.object(profile.name), self._writer.line
+        line(f"const u64 group = group_of(&{name}_groups, row->action);")
+        if profile.selector is None:
+            line(f"struct {name}_row *member = only_member(&{name}_rows, group);")
+        else:
+            line("u64 chosen = 0;")
+            with self._writer.block("if (group_size(group) > 1)"):
+                calculations = Calculations(self._context, self._writer)
+                line(f"chosen = {calculations.of(profile.selector.algorithm, profile.selector.inputs).text};")
+            line(f"struct {name}_row *member = group_member(&{name}_seats, &{name}_rows, group, chosen);")
         with self._writer.block("if (member)"):
             self._dispatch(table, "member", by_action)
         if by_action is not None:
@@ -195,7 +199,7 @@ class PipelineWriter:
             meter = self._context.program.meters[table.direct_meter]
             if meter.target is not None:
                 amount = "s->size" if meter.octets else "1"
-                colour = self._writer.temporary("u32", f"meter_execute(&row->meter, {amount})")
+                colour = self._writer.temporary("u32", f"meter_execute(&row->meter, packet_time(s), {amount})")
                 Statements(self._context, self._writer).assign(meter.target, Term((colour,), 0, 2, atom=True))
 
     def _fixed_action(self, table: Table) -> tuple[Action, Sequence[int]] | None:

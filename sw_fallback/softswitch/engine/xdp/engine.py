@@ -7,6 +7,7 @@ over the same state (`resume.py`).
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterable
 
 from softswitch.engine.python import PythonEngine, Stores
@@ -71,9 +72,7 @@ class XdpEngine:
         self._emit_digest: Callable[[int, tuple[int, ...]], None] = lambda layout, members: None
         self._resume: Resume | None = None
 
-    def pair(
-        self, python: PythonEngine, emit_digest: Callable[[int, tuple[int, ...]], None], stats: Stats
-    ) -> None:
+    def pair(self, python: PythonEngine, emit_digest: Callable[[int, tuple[int, ...]], None], stats: Stats) -> None:
         """Let this engine finish what the kernel hands over."""
         self._emit_digest = emit_digest
         self._resume = Resume(python, self._source.context, self._layout)
@@ -84,6 +83,11 @@ class XdpEngine:
     def source(self) -> str:
         """The program in C."""
         return self._source.text
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """CLOCK_MONOTONIC in nanoseconds."""
+        return time.monotonic_ns
 
     @property
     def program(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from softswitch.engine.xdp.context import Context
+from softswitch.engine.xdp.memory import bucket_count, row_count
 from softswitch.engine.xdp.layout import ArgumentLayout, KeyLayout, RowLayout
 from softswitch.engine.xdp.terms import WORD, words_of
 from softswitch.engine.xdp.writer import Writer
@@ -29,23 +30,23 @@ class TableLookups:
         self._context = context
         program = context.program
         self.tables = [
-            table for table in [*program.ingress.tables.values(), *program.egress.tables.values()] if not is_fixed(table)
+            table
+            for table in [*program.ingress.tables.values(), *program.egress.tables.values()]
+            if not is_fixed(table)
         ]
         """The tables that have rows, in the order of the program; a table's number is its place here."""
         self.rows = {table.name: self._row(table) for table in self.tables}
-        self.members = {
-            name: RowLayout(self._profile_actions(name), context.cells) for name in program.profiles
-        }
+        self.members = {name: RowLayout(self._profile_actions(name), context.cells) for name in program.profiles}
         """The rows of profiles' members, by profile name."""
 
     def _row(self, table: Table) -> RowLayout:
         actions = [self._context.program.actions[number] for number in table.actions]
-        return RowLayout.of(table, actions, self._context.cells, with_key=table.kind is MatchKind.EXACT and bool(table.key))
+        return RowLayout.of(
+            table, actions, self._context.cells, with_key=table.kind is MatchKind.EXACT and bool(table.key)
+        )
 
     def _profile_actions(self, profile: str) -> list[Action]:
-        numbers = dict.fromkeys(
-            number for table in self.tables if table.profile == profile for number in table.actions
-        )
+        numbers = dict.fromkeys(number for table in self.tables if table.profile == profile for number in table.actions)
         return [self._context.program.actions[number] for number in numbers]
 
     def write(self, writer: Writer) -> None:
@@ -118,20 +119,21 @@ class TableLookups:
         writer.line("")
         writer.comment(f"table {table.name}", table.location)
         self._struct(stem, layout, actions, writer)
-        writer.line(f"TABLE_ROWS({stem}_rows, struct {stem}_row);")
+        writer.line(f"TABLE_ROWS({stem}, {row_count(table.size)});")
         if table.key:
             self._find(table, stem, writer)
         if is_changeable(table):
-            writer.line(f"TABLE_DEFAULT({stem}_miss);")
             with writer.block(f"static __always_inline struct {stem}_row *{stem}_default(void)"):
-                writer.line(f"return table_default(&{stem}_miss, &{stem}_rows);")
+                writer.line(f"return default_row(&{stem}_rows);")
 
     def _find(self, table: Table, stem: str, writer: Writer) -> None:
         key = KeyLayout(table.key)
         match table.kind:
             case MatchKind.EXACT:
-                writer.line(f"TABLE_BUCKETS({stem}_buckets);")
-                call = f"exact_find(&{stem}_buckets, &{stem}_rows, key, {key.words})"
+                buckets = bucket_count(table.size)
+                writer.line(f"TABLE_BUCKETS({stem}, {buckets});")
+                rows = row_count(table.size)
+                call = f"exact_find(&{stem}_buckets, {buckets}, &{stem}_rows, {rows}, key, {key.words})"
             case MatchKind.LPM:
                 writer.line(f"TABLE_PREFIXES({stem}_prefixes, {key.words});")
                 call = f"prefix_find(&{stem}_prefixes, &{stem}_rows, key)"
@@ -186,10 +188,10 @@ class TableLookups:
         writer.line("")
         for counter in program.counters.values():
             if counter.table is None:
-                writer.line(f"COUNTER_ARRAY({names.object(counter.name)}_cells, {counter.size});", counter.location)
+                writer.line(f"COUNTER({names.object(counter.name)}, {counter.size});", counter.location)
         for meter in program.meters.values():
             if meter.table is None:
-                writer.line(f"METER_ARRAY({names.object(meter.name)}_cells, {meter.size});", meter.location)
+                writer.line(f"METER({names.object(meter.name)}, {meter.size});", meter.location)
         for register in program.registers.values():
-            name = f"{names.object(register.name)}_cells"
-            writer.line(f"REGISTER_ARRAY({name}, {words_of(register.width)}, {register.size});", register.location)
+            name, words = names.object(register.name), words_of(register.width)
+            writer.line(f"REGISTER({name}, {words}, {register.size});", register.location)

@@ -1,0 +1,49 @@
+"""What a switch wants of an engine outside of this process, which forwards beside the python engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from softswitch.binding import ActionNumbers
+from softswitch.engine.python import PythonEngine, Stores
+from softswitch.program import Program
+from softswitch.stats import Stats
+
+__all__ = ["KernelEngine", "LoadKernelEngine"]
+
+
+class KernelEngine(Protocol):
+    """One program in the kernel. `softswitch.engine.xdp.engine.XdpEngine` is one."""
+
+    @property
+    def source(self) -> str:
+        """The program as it was translated, to read."""
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """Nanoseconds of the clock that the kernel's timestamps and last hits are of."""
+
+    def pair(self, python: PythonEngine, emit_digest: Callable[[int, tuple[int, ...]], None], stats: Stats) -> None:
+        """Let this engine finish what the kernel hands over, and take its digests."""
+
+    def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
+        """Run one packet of at least 14 bytes as if it had come in at `port`; nothing is sent anywhere."""
+
+    def poll(self) -> list[tuple[int, bytes]]:
+        """What left the kernel towards this process, as (port, packet)."""
+
+    def flush(self) -> None:
+        """Make what was written effective."""
+
+    def close(self) -> None:
+        """Unload the program."""
+
+
+class LoadKernelEngine(Protocol):
+    """Loads a program whose state is in `stores`, which are empty and are mirrored from then on."""
+
+    def __call__(
+        self, program: Program, stores: Stores, numbers: ActionNumbers, *, drop_port: int, cpu_port: int | None
+    ) -> KernelEngine:
+        """Raises `UnsupportedConstruct`, `EngineUnavailable`."""
