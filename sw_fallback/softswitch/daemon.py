@@ -191,9 +191,9 @@ class Daemon:
                 raise EngineUnavailable(str(error)) from error
             self._why_python = str(error)
             _LOG.warning("python engine: %s", error)
-            switch.use_python()
+            kernel = None
         self._listen(kernel)
-        _LOG.info("the %s engine switches packets", "XDP" if switch.kernel_runs else "python")
+        _LOG.info("the %s engine switches packets", "python" if kernel is None else "XDP")
 
     def _listen(self, kernel: XdpEngine | None) -> None:
         """Take what the kernel's engine has for this process as it comes."""

@@ -27,6 +27,10 @@ class KernelEngine(Protocol):
     def pair(self, python: PythonEngine, emit_digest: Callable[[int, tuple[int, ...]], None], stats: Stats) -> None:
         """Let this engine finish what the kernel hands over, and take its digests."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether packets come from interfaces, so that `process` is not for use."""
+
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
         """Run one packet of at least 14 bytes as if it had come in at `port`; nothing is sent anywhere."""
 

@@ -133,7 +133,6 @@ class Switch:
             self.kernel = kernel(program, self._stores, numbers, drop_port=drop_port, cpu_port=cpu_port)
             clock = self.kernel.clock
             self._clock = clock
-        self._kernel_runs = self.kernel is not None
         self._profiles: dict[int, ProfileStore] = {}
         self._tables: dict[int, TableState] = {}
         self._make_profiles(numbers)
@@ -183,10 +182,6 @@ class Switch:
         if self.kernel is not None:
             self.kernel.close()
 
-    def use_python(self) -> None:
-        """Let the python engine run every packet from now on, over the same state."""
-        self._kernel_runs = False
-
     def flush(self) -> None:
         """Make what was written effective for packets that the kernel forwards; to be called after a batch."""
         if self.kernel is not None:
@@ -202,14 +197,10 @@ class Switch:
         A packet for the controller leaves at `cpu_port` with the packet_in header in front; a packet-out enters
         at `cpu_port` with the packet_out header in front. Never raises, whatever the bytes are.
         """
-        if self.kernel is not None and self._kernel_runs and port != self.cpu_port and len(packet) >= ETHERNET_HEADER:
-            return self.kernel.process(port, packet)
+        kernel = self.kernel
+        if kernel is not None and not kernel.connected and port != self.cpu_port and len(packet) >= ETHERNET_HEADER:
+            return kernel.process(port, packet)
         return self._engine.process(port, packet)
-
-    @property
-    def kernel_runs(self) -> bool:
-        """Whether packets run in the kernel; false without a kernel engine and after `use_python`."""
-        return self._kernel_runs
 
     @property
     def source(self) -> str:

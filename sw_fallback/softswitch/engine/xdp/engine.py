@@ -27,9 +27,9 @@ __all__ = ["XdpEngine"]
 
 _LOOPBACK = 1
 """Index of the loopback interface, where the packets of test runs come from."""
-_REDIRECTED = 4
-"""XDP_REDIRECT (linux/bpf.h)."""
 _PORTS = 512
+_SHORTEST = 14
+"""Bytes of the shortest packet that the kernel runs a program on."""
 _RECORDS = 256
 """Ring buffer records in one turn of `poll`: a few milliseconds."""
 
@@ -58,16 +58,16 @@ class XdpEngine:
             )
             self._mirrors.open(self._object.maps)
             self._ring = RingBuffer(self._object.maps["events"])
-            run(self._object.programs["start_clock"], b"")
+            run(self._object.programs["start_clock"], bytes(_SHORTEST))
         except (CompileError, KernelError) as error:
             raise EngineUnavailable(f"the kernel cannot run {program.name or 'this program'}: {error}") from error
         self._layout = self._source.entry.layout
-        self._cpu_port = cpu_port
         self._statistics = _Statistics(self._object.maps["statistics"])
         self._port_of = self._object.maps["port_of"].memory().cast("H")
         self._user_ports = self._object.maps["user_ports"].memory()
-        if cpu_port is not None:
-            self._user_ports[cpu_port] = 1
+        self._user_ports[:] = b"\1" * _PORTS
+        self._cpu_port = cpu_port
+        self._connected = False
         self._out: list[tuple[int, bytes]] = []
         self._emit_digest: Callable[[int, tuple[int, ...]], None] = lambda layout, members: None
         self._resume: Resume | None = None
@@ -107,22 +107,30 @@ class XdpEngine:
         self._object.maps["ports"].delete(struct.pack("=I", port))
 
     def serve(self, ports: Iterable[int]) -> None:
-        """Frames for these ports come out of `poll`."""
-        for port in ports:
-            self._user_ports[port] = 1
+        """From now on interfaces are connected; frames for these ports alone come out of `poll`."""
+        served = bytearray(_PORTS)
+        for port in (*ports, *(() if self._cpu_port is None else (self._cpu_port,))):
+            served[port] = 1
+        self._user_ports[:] = bytes(served)
+        self._connected = True
+
+    @property
+    def connected(self) -> bool:
+        """Whether packets come from interfaces, so that `process` is not for use."""
+        return self._connected
 
     # Packets
 
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
-        """Run one packet of at least 14 bytes as if it had come in at `port`; nothing is sent anywhere."""
+        """Run one packet of at least 14 bytes as if it had come in at `port`.
+
+        Only before `connect`: until then every port is this process's, and nothing is sent anywhere.
+        """
         self.flush()
         self._port_of[_LOOPBACK] = port + 1
-        result = run(self.program, packet)
+        run(self.program, packet)
         self._port_of[_LOOPBACK] = 0
-        out = self.poll()
-        if result.retval == _REDIRECTED:
-            out.insert(0, (self._result_port(), result.data))
-        return out
+        return self.poll()
 
     def fileno(self) -> int:
         """Readable when `poll` has something to do."""
