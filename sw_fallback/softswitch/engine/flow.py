@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Cycle", "Structure", "structure"]
+__all__ = ["Cycle", "Structure", "structure", "topological"]
 
 Graph = Mapping[str, Sequence[str | None]]
 """For each node one target for each way out of it; None is the end."""
@@ -35,7 +35,7 @@ class Structure:
 
 def structure(start: str, graph: Graph) -> Structure:
     """Find the structure of what is reachable from `start`. Raises `Cycle`."""
-    order = _topological(start, graph)
+    order = topological(start, graph)
     position = {node: index for index, node in enumerate(order)}
     sources: dict[str, list[str]] = {node: [] for node in order}
     for node in order:
@@ -57,7 +57,8 @@ def structure(start: str, graph: Graph) -> Structure:
     return Structure(frozen, shared, _guarded(order, graph, frozen, shared))
 
 
-def _topological(start: str, graph: Graph) -> list[str]:
+def topological(start: str, graph: Graph) -> list[str]:
+    """Every node that can be reached, each one after all that lead to it. Raises `Cycle`."""
     done: list[str] = []
     state: dict[str, bool] = {}  # False: entered, True: left
     stack: list[tuple[str, int]] = [(start, 0)]

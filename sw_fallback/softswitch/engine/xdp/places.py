@@ -7,13 +7,13 @@ bytes, reads a header that is not emitted or reads in another order than the dep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from softswitch.engine.flow import Cycle, topological
 from softswitch.engine.xdp.context import Context
 from softswitch.errors import UnsupportedConstruct
 from softswitch.program import Program
-from softswitch.program.expressions import FieldRef
+from softswitch.program.expressions import Constant, FieldRef
 from softswitch.program.parsers import Advance, Extract, ExtractStack, ExtractVarbit, ParseState, Transition
 
 __all__ = [
@@ -25,7 +25,8 @@ __all__ = [
     "added",
     "find_places",
     "has_place",
-    "is_live",
+    "live_targets",
+    "live_transitions",
     "removed",
 ]
 
@@ -67,8 +68,7 @@ def find_places(context: Context) -> Places:
     return _Walk(context).run()
 
 
-def is_live(context: Context, state: ParseState, transition: Transition) -> bool:
-    """Whether a transition can be taken here: packets of the CPU port come to the python engine only."""
+def _is_live(context: Context, state: ParseState, transition: Transition) -> bool:
     port = context.program.intrinsic("ingress_port")
     if port is None or context.cpu_port is None:
         return True
@@ -81,10 +81,14 @@ def is_live(context: Context, state: ParseState, transition: Transition) -> bool
     )
 
 
+def live_transitions(context: Context, state: ParseState) -> list[Transition]:
+    """The transitions that can be taken here: packets of the CPU port come to the python engine only."""
+    return [transition for transition in state.transitions if _is_live(context, state, transition)]
+
+
 def live_targets(context: Context, state: ParseState) -> tuple[str | None, ...]:
     """One target for each way out of a state."""
-    ways = [item.next_state for item in state.transitions if is_live(context, state, item)]
-    return (*ways, state.default)
+    return (*(transition.next_state for transition in live_transitions(context, state)), state.default)
 
 
 class _Walk:
@@ -100,34 +104,18 @@ class _Walk:
         start = self._context.program.parser.start
         if start is None:
             return self._places
-        order = [*self._topological(start)]
+        graph = {name: live_targets(self._context, state) for name, state in self._states.items()}
+        try:
+            order = topological(start, graph)
+        except Cycle:
+            raise UnsupportedConstruct("parser loop", self._states[start].location) from None
         self._enter(start, frozenset({0}), -1)
         for name in order:
             offsets, last = self._operations(self._states[name], self._places.states[name], self._last[name])
-            for target in live_targets(self._context, self._states[name]):
+            for target in graph[name]:
                 if target is not None:
                     self._enter(target, offsets, last)
         return self._places
-
-    def _topological(self, start: str) -> Iterator[str]:
-        done: list[str] = []
-        entered: set[str] = set()
-        stack = [(start, iter(live_targets(self._context, self._states[start])))]
-        entered.add(start)
-        while stack:
-            name, ways = stack[-1]
-            for target in ways:
-                if target is None or target in done:
-                    continue
-                if target in entered:
-                    raise UnsupportedConstruct("parser loop", self._states[target].location)
-                entered.add(target)
-                stack.append((target, iter(live_targets(self._context, self._states[target]))))
-                break
-            else:
-                done.append(name)
-                stack.pop()
-        return reversed(done)
 
     def _enter(self, name: str, offsets: Offsets, last: int) -> None:
         self._places.states[name] = _either(self._places.states.get(name, frozenset()), offsets)
@@ -148,8 +136,8 @@ class _Walk:
                     offsets = _past(offsets, self._context.program.headers[header].type.width // 8)
                 case Advance(bits):
                     self._places.displaced.add((state.name, index))
-                    amount = getattr(bits, "value", None)
-                    offsets = _past(offsets, amount // 8) if isinstance(amount, int) and amount % 8 == 0 else None
+                    whole = isinstance(bits, Constant) and bits.value >= 0 and bits.value % 8 == 0
+                    offsets = _past(offsets, bits.value // 8) if isinstance(bits, Constant) and whole else None
                 case ExtractStack(stack, location):
                     raise UnsupportedConstruct(f"header stack '{stack}'", location)
                 case ExtractVarbit(header, _, location):

@@ -1,0 +1,16 @@
+/* The exact time, asked for once in a packet's pass. */
+static __always_inline u64 packet_time(struct state *s)
+{
+	if (!s->moment)
+		s->moment = bpf_ktime_get_ns();
+	return s->moment;
+}
+
+/* Microseconds since the program was loaded. */
+static __always_inline u64 micros(struct state *s)
+{
+	const u32 zero = 0;
+	const struct clock *shared = bpf_map_lookup_elem(&clock, &zero);
+
+	return shared ? (packet_time(s) - shared->started) / 1000 : 0;
+}
