@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from softswitch.arrays import CounterStore, MeterStore, RegisterStore
@@ -21,7 +21,7 @@ from softswitch.tables import TableStore
 from softswitch.trace.recorder import Recorder
 from softswitch.trace.tracer import Tracing
 
-__all__ = ["MAX_PASSES", "PythonEngine", "Stores"]
+__all__ = ["MAX_PASSES", "PausedPacket", "PythonEngine", "Stores"]
 
 MAX_PASSES = 64
 """Passes that one packet and its copies may make beside the first; a P4 program that resubmits, recirculates or
@@ -49,6 +49,22 @@ class Random:
 class _TracedProgram:
     ingress: Ingress
     needs_clock: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PausedPacket:
+    """A packet between ingress and egress, or inside of egress."""
+
+    packet: bytes
+    """As it arrived."""
+    at: int
+    """Where its payload starts."""
+    octets: int
+    """What counters count it as."""
+    now: int
+    """When it arrived, in nanoseconds."""
+    state: tuple[object, ...]
+    """The values of the translation's `state`."""
 
 
 class Stores:
@@ -96,14 +112,16 @@ class PythonEngine:
             "started": self.started,
             "stats": stats,
         }
-        self.translation, self._plain = self._translate(None)
+        self.translation, self._plain, self._functions = self._translate(None)
         self._traced: _TracedProgram | None = None
         self._timing: tuple[Timing, Callable[[], int]] | None = None
         self._needs_clock = self.translation.needs_clock
         self._ingress = self._plain
 
-    def _translate(self, filters: Sequence[Expression] | None, **traces: object) -> tuple[Translation, Ingress]:
-        """The program as a function; with `filters` one that writes into the object `trace`."""
+    def _translate(
+        self, filters: Sequence[Expression] | None, **traces: object
+    ) -> tuple[Translation, Ingress, Mapping[str, object]]:
+        """The program as a function, with the others beside it; with `filters` one that writes into `trace`."""
         program, stores = self._program, self._stores
         try:
             translation = translate(program, stores.tables, self._numbers, self._drop_port, filters)
@@ -116,14 +134,14 @@ class PythonEngine:
         ingress = scope["ingress"]
         if not callable(ingress):
             raise TypeError("the translation has no ingress function")
-        return translation, ingress
+        return translation, ingress, scope
 
     # Observing
 
     def prepare_trace(self, tracing: Tracing) -> object:
         """As `softswitch.trace.Traceable`."""
         recorder = Recorder(tracing)
-        translation, ingress = self._translate([watch.filter for watch in tracing.watches], trace=recorder)
+        translation, ingress, _ = self._translate([watch.filter for watch in tracing.watches], trace=recorder)
         return _TracedProgram(traced(ingress, self._drain, recorder, self._stats), translation.needs_clock)
 
     def install_trace(self, prepared: object | None) -> None:
@@ -171,6 +189,91 @@ class PythonEngine:
             work.clear()
             raise
         stats.packets_out += len(out)
+        return out
+
+    # Packets that another engine began
+
+    def now(self) -> int:
+        """What a packet that came now would take for the time: nanoseconds; zero if the program never asks."""
+        return self._clock() if self._needs_clock else 0
+
+    def reenter(
+        self, kind: InstanceType, packet: bytes, octets: int, field_list: int, kept: tuple[object, ...], now: int
+    ) -> list[tuple[int, bytes]]:
+        """Resubmit or recirculate: one more pass. `kept` has the values of the field list's fields."""
+        return self._finish(
+            lambda out: self._work.append(
+                (self._plain, (0, packet, octets, kind, now, field_list, kept, out, self._work))
+            )
+        )
+
+    def clone(
+        self, session: int, port: int, packet: bytes, field_list: int, kept: tuple[object, ...], now: int
+    ) -> list[tuple[int, bytes]]:
+        """The copies of a packet that arrived at `port` and was cloned in ingress."""
+        copies, left = self._stores.replication.session_copies.get(session, ((), 0))
+        if not copies:
+            return []
+        clone = self._function("clone")
+        return self._finish(
+            lambda out: clone(port, packet, len(packet), now, copies, left, field_list, kept, out, self._work)
+        )
+
+    def replicate(self, group: int, paused: PausedPacket) -> list[tuple[int, bytes]]:
+        """A packet's copies for a multicast group."""
+        copies = self._stores.replication.group_copies.get(group, ())
+        if not copies:
+            self._stats.drops += 1
+
+        def start(out: list[tuple[int, bytes]]) -> None:
+            for port, rid in copies:
+                self._egress(port, rid, InstanceType.REPLICATION, paused, paused.packet, out)
+
+        return self._finish(start)
+
+    def clone_egress(self, session: int, paused: PausedPacket) -> list[tuple[int, bytes]]:
+        """The copies of a packet that was cloned in egress, with its headers as they are."""
+        copies, left = self._stores.replication.session_copies.get(session, ((), 0))
+        packet = paused.packet[: max(left, paused.at)] if left else paused.packet
+
+        def start(out: list[tuple[int, bytes]]) -> None:
+            for port, rid in copies:
+                self._work.append((self._egress, (port, rid, InstanceType.EGRESS_CLONE, paused, packet, out)))
+
+        return self._finish(start)
+
+    def _egress(
+        self,
+        port: int,
+        rid: int,
+        kind: InstanceType,
+        paused: PausedPacket,
+        packet: bytes,
+        out: list[tuple[int, bytes]],
+    ) -> None:
+        fixed = (port, rid, kind, packet, paused.at, paused.octets, paused.now, out, self._work)
+        self._function("egress")(*fixed, *paused.state)
+
+    def _function(self, name: str) -> Callable[..., None]:
+        function = self._functions[name]
+        if not callable(function):
+            raise TypeError(f"the translation has no {name} function")
+        return function
+
+    def _finish(self, start: Callable[[list[tuple[int, bytes]]], None]) -> list[tuple[int, bytes]]:
+        """Run what `start` begins to its end; return what leaves as (port, packet)."""
+        out: list[tuple[int, bytes]] = []
+        try:
+            start(out)
+            self._drain()
+        except AssertionFailed as failure:
+            self._work.clear()
+            self._stats.assertions_failed += 1
+            _program_log.error("%s", failure)
+        except BaseException:
+            self._work.clear()
+            raise
+        self._stats.packets_out += len(out)
         return out
 
     def _drain(self) -> None:

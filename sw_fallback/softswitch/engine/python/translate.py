@@ -10,6 +10,7 @@ from enum import IntEnum
 from softswitch.engine.python.context import Context, Numbers
 from softswitch.engine.python.controls import PipelineWriter
 from softswitch.engine.python.deparsing import DeparserWriter
+from softswitch.engine.python.layout import Layout
 from softswitch.engine.python.names import Names
 from softswitch.engine.python.parsing import ParserWriter
 from softswitch.engine.python.traces import Traces
@@ -49,6 +50,12 @@ class Translation:
     """The identifiers of everything that the program names."""
     needs_clock: bool
     """Whether it looks at the time."""
+    state: tuple[str, ...]
+    """Variables that `egress` takes after its fixed parameters."""
+    layouts: Mapping[str, Layout]
+    """How each header's bytes become variables."""
+    field_lists: Mapping[int, tuple[FieldRef, ...]]
+    """What a clone, resubmit or recirculate keeps, in the order of `kept`."""
 
 
 def translate(
@@ -96,7 +103,13 @@ class _Translator:
         tables = [*self._context.program.ingress.tables.values(), *self._context.program.egress.tables.values()]
         metered = bool(self._context.program.meters)
         needs_clock = self._timestamps or metered or any(table.idle_timeout for table in tables)
-        return Translation(source, self._context.objects, self._context.names, needs_clock)
+        names = self._context.names
+        kept = {
+            number: tuple(field for field in fields if names.field(field.header, field.field) in self._empty)
+            for number, fields in self._context.program.field_lists.items()
+        }
+        state, layouts = tuple(self._state), self._context.layouts
+        return Translation(source, self._context.objects, names, needs_clock, state, layouts, kept)
 
     def _heading(self) -> str:
         return f'"""Translated from {self._context.program.name or "a P4 program"}."""\n'

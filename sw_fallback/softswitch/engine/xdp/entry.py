@@ -1,4 +1,4 @@
-"""The program that runs for each frame: start values, parser, ingress, what was asked for, egress, deparser, transmit."""
+"""The program that runs for each frame: start, parser, ingress, what was asked for, egress, deparser, transmit."""
 
 from __future__ import annotations
 

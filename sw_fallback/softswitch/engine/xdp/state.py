@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from softswitch.engine.xdp.context import Context
 from softswitch.engine.xdp.layout import size_of
 from softswitch.engine.xdp.places import Places, has_place
-from softswitch.engine.xdp.terms import WORD, words_of
+from softswitch.engine.xdp.terms import WORD, literal, words_of
 from softswitch.engine.xdp.writer import Writer
+from softswitch.program.expressions import Constant, FieldRef
 from softswitch.program.statements import Assert, EmitDigest, Random, Recirculate, Resubmit, Truncate
 
 __all__ = ["FRESH", "TIMESTAMPS", "Member", "StateLayout", "keeps_place", "needs_moment"]
@@ -58,7 +59,14 @@ def keeps_place(context: Context, places: Places, header: str) -> bool:
 class StateLayout:
     """Members with their offsets."""
 
-    def __init__(self, zeroed: Iterable[Member], others: Iterable[Member]) -> None:
+    def __init__(
+        self,
+        zeroed: Iterable[Member],
+        others: Iterable[Member],
+        digests: Mapping[int, tuple[tuple[int, bool], ...]] = {},
+    ) -> None:
+        self.digests = digests
+        """For each digest its members in a record: how many words, and whether they are signed."""
         self.offsets: dict[str, int] = {}
         """In bytes from the struct's start."""
         self.members: dict[str, Member] = {}
@@ -72,7 +80,8 @@ class StateLayout:
     @classmethod
     def of(cls, context: Context, places: Places, unassigned: frozenset[tuple[str, str]]) -> StateLayout:
         """The layout for a program; `unassigned` are the fields that may be read before they are assigned."""
-        zeroed, others = [], [*_own(context)]
+        zeroed: list[Member] = []
+        others = [*_own(context)]
         zeroed += _requests(context)
         for header in context.program.headers.values():
             name = header.name
@@ -84,7 +93,11 @@ class StateLayout:
                 if context.keeps(name, field.name):
                     member = Member(context.names.field(name, field.name), field.width, field.signed)
                     (zeroed if (name, field.name) in unassigned else others).append(member)
-        return cls(zeroed, others)
+        digests = {
+            number: tuple(_digested(member) for member in digest.members)
+            for number, digest in context.program.digests.items()
+        }
+        return cls(zeroed, others, digests)
 
     def _place(self, members: Iterable[Member], end: int) -> int:
         for member in sorted(members, key=lambda member: -member.alignment):
@@ -115,6 +128,12 @@ class StateLayout:
     def values(self, dump: bytes) -> Mapping[str, int]:
         """Every member's value."""
         return {name: self.read(dump, name) for name in self.members}
+
+
+def _digested(member: FieldRef | Constant) -> tuple[int, bool]:
+    if isinstance(member, Constant):
+        return len(literal(member.value).words), member.value < 0
+    return words_of(member.width), member.signed
 
 
 def needs_moment(context: Context) -> bool:

@@ -15,6 +15,7 @@ enum event_kind {
 	EVENT_RECIRCULATE,
 	EVENT_REPLICATE,
 	EVENT_EGRESS_CLONE,
+	EVENT_TRACE,
 };
 
 /* The frame as it is now into the workspace; its size, zero when there is no room for it. The barriers keep clang from

@@ -1,0 +1,91 @@
+"""Records of the ring buffer `events`: what the program tells user space (`runtime/events.h`)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from softswitch.engine.xdp.state import StateLayout
+
+__all__ = ["DigestEvent", "Event", "EventKind", "OutEvent", "StateEvent", "TraceEvent", "decode"]
+
+_HEAD = struct.Struct("=IIIHH")
+"""struct event: kind, length, number, port, size."""
+
+
+class EventKind(IntEnum):
+    """enum event_kind."""
+
+    DIGEST = 1
+    OUT = 2
+    CLONE = 3
+    RESUBMIT = 4
+    RECIRCULATE = 5
+    REPLICATE = 6
+    EGRESS_CLONE = 7
+    TRACE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DigestEvent:
+    """A digest sample."""
+
+    layout: int
+    """Id of the digest's field list in the device config."""
+    members: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutEvent:
+    """A frame that leaves by a port of user space's."""
+
+    port: int
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StateEvent:
+    """A packet that user space has to go on with."""
+
+    kind: EventKind
+    state: bytes
+    """struct state, to be read by `StateLayout`."""
+    frame: bytes
+    """As it arrived; a recirculated one as it was deparsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """What became of a traced packet, for `softswitch.engine.xdp.traces`."""
+
+    record: bytes
+
+
+Event = DigestEvent | OutEvent | StateEvent | TraceEvent
+
+
+def decode(record: bytes, layout: StateLayout) -> Event:
+    """The event in a record of the program that `layout` is of. Raises ValueError for one that no program makes."""
+    kind = EventKind(int.from_bytes(record[:4], "little"))
+    if kind is EventKind.TRACE:
+        return TraceEvent(record)
+    _, length, number, port, size = _HEAD.unpack_from(record)
+    if length != len(record):
+        raise ValueError(f"a record of {len(record)} bytes that says it has {length}")
+    frame = record[length - size :]
+    match kind:
+        case EventKind.DIGEST:
+            return DigestEvent(number, tuple(_members(record, layout.digests[number])))
+        case EventKind.OUT:
+            return OutEvent(port, frame)
+        case _:
+            return StateEvent(kind, record[_HEAD.size : _HEAD.size + layout.size], frame)
+
+
+def _members(record: bytes, members: tuple[tuple[int, bool], ...]) -> Iterator[int]:
+    offset = _HEAD.size
+    for words, signed in members:
+        yield int.from_bytes(record[offset : offset + 8 * words], "little", signed=signed)
+        offset += 8 * words
