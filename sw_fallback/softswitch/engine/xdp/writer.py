@@ -34,13 +34,13 @@ class Writer:
         self._lines.append(f"{'	' * (self._depth - 1)}{name}:;")
 
     @contextmanager
-    def block(self, head: str, location: SourceLocation | None = None) -> Iterator[None]:
-        """A compound statement: `head {` … `}`; an empty head opens a bare scope."""
+    def block(self, head: str, location: SourceLocation | None = None, *, tail: str = "") -> Iterator[None]:
+        """A compound statement or a struct: `head {` … `}tail`; an empty head opens a bare scope."""
         self.line(f"{head} {{".lstrip(), location)
         self._depth += 1
         yield
         self._depth -= 1
-        self.line("}")
+        self.line("}" + tail)
 
     def temporary(self, ctype: str, value: str) -> str:
         """Declare a constant variable at the present line; returns its name, unique in this writer."""
