@@ -164,6 +164,224 @@ static __always_inline void *exact_find(void *buckets, const u32 bucket_count, v
 	return NULL;
 }
 
+/* ---- Ternary, range and optional fields, few prefixes: bit vectors ---- */
+
+/*
+ * Every entry is one bit; the entry that wins among those that fit is the lowest. A plane has for each value of one
+ * byte of the key the bits of the entries that it fits. What is left when the planes of all bytes are put together by
+ * AND, 64 entries at a time, are the entries that fit the key.
+ *
+ * A field with ranges is taken byte by byte from its least significant end: the key is above an entry's low end if
+ * its byte is above the end's, or equals it and the bytes below are. The planes are, for the last byte: not below the
+ * low end's byte, not above the high end's; for the other bytes: above it, below it, equal to the low end's, equal to
+ * the high end's.
+ *
+ * The map has one value: a word that says what is live (a count of changes in its high half, words of 64 entries in
+ * use in its low half), 56 bytes of nothing, and two halves for even and odd counts. A half has the numbers of the
+ * entries' rows and then the planes, whose vectors are as long as the words in use say. User space writes the half
+ * that is not live and then the word. A reader that finds the word changed has perhaps read what was being written.
+ */
+struct range {
+	u8 word, shift, width; /* where the field is in the key: at most 64 bits in one word */
+};
+
+#define VECTOR_WORDS(entries) (((entries) + 63) / 64)
+#define VECTOR_HALF(planes, entries) (VECTOR_WORDS(entries) * (64 * 4 + (planes) * 256 * 8))
+#define VECTOR_ATTEMPTS 3
+#define VECTORS_UNUSED 0xffffffffu
+
+#define TABLE_VECTORS(stem, planes, entries)                                                                          \
+	struct stem##_vector {                                                                                        \
+		u64 live, unused[7];                                                                                  \
+		u8 halves[2][VECTOR_HALF(planes, entries)];                                                           \
+	};                                                                                                            \
+	SHARED_ARRAY(stem##_vectors, struct stem##_vector, 1)
+
+/* The number of the lowest bit that is set, by a de Bruijn sequence. */
+static const u8 lowest_bits[64] = {
+	0,  1,  48, 2,  57, 49, 28, 3,  61, 58, 50, 42, 38, 29, 17, 4,  62, 55, 59, 36, 53, 51, 43, 22, 45, 39, 33, 30, 24, 18, 12, 5,
+	63, 47, 56, 27, 60, 41, 37, 16, 54, 35, 52, 21, 44, 32, 23, 11, 46, 26, 40, 15, 34, 20, 31, 10, 25, 14, 19, 9,  13, 8,  7,  6,
+};
+
+static __always_inline u32 lowest_bit(u64 bits)
+{
+	return lowest_bits[(bits & -bits) * 0x03f79d71b4cb0a89ull >> 58];
+}
+
+/* One word of the vector of a byte's value. */
+static __always_inline u64 vector_of(const u8 *planes, u32 plane, u32 value, u32 words, u32 at)
+{
+	return *(const u64 *)(planes + 8 * ((u64)(plane << 8 | value) * words + at));
+}
+
+/* Read from the stack each time: kept in variables, the bytes of a long key would not fit there. */
+static __always_inline u32 key_byte(const u64 *key, u32 byte)
+{
+	return *((const volatile u8 *)key + byte);
+}
+
+/* The entries that fit the key, of the 64 from 64 * `at` on. `columns`: which bytes of the key have a plane. */
+static __always_inline u64 vector_match(const u8 *planes, u32 words, u32 at, const u64 *key, const u8 *columns,
+					const u32 column_count, const struct range *ranges, const u32 range_count)
+{
+	u64 match = ~0ull;
+	u32 plane = 0;
+
+#pragma unroll
+	for (u32 column = 0; column < column_count; column++) {
+		match &= vector_of(planes, plane++, key_byte(key, columns[column]), words, at);
+	}
+#pragma unroll
+	for (u32 range = 0; range < range_count; range++) {
+		const u32 width = ranges[range].width, start = 8 * ranges[range].word + ranges[range].shift / 8;
+		const u32 shift = ranges[range].shift % 8;
+		u64 above = 0, below = 0;
+
+#pragma unroll
+		for (u32 byte = 0; byte < 8; byte++) {
+			u32 value, bits = width - 8 * byte;
+
+			if (8 * byte >= width)
+				continue;
+			value = key_byte(key, start + byte) >> shift;
+			if (shift && bits > 8 - shift)
+				value |= key_byte(key, start + byte + 1) << (8 - shift);
+			value &= bits < 8 ? (1u << bits) - 1 : 0xff;
+			if (byte) {
+				above &= vector_of(planes, plane + 2, value, words, at);
+				below &= vector_of(planes, plane + 3, value, words, at);
+			}
+			above |= vector_of(planes, plane, value, words, at);
+			below |= vector_of(planes, plane + 1, value, words, at);
+			plane += byte ? 4 : 2;
+		}
+		match &= above & below;
+	}
+	return match;
+}
+
+/* The number of the row that wins; zero: none fits; VECTORS_UNUSED: there are more entries than the vectors hold. */
+static __always_inline u32 vector_scan(void *vectors, const u32 planes, const u32 entries, const u64 *key,
+				       const u8 *columns, const u32 column_count, const struct range *ranges,
+				       const u32 range_count)
+{
+	u32 first = 0, number = 0;
+	const u8 *all = bpf_map_lookup_elem(vectors, &first);
+
+	if (!all)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (u32 attempt = 0; attempt < VECTOR_ATTEMPTS; attempt++) {
+		const u64 live = *(const volatile u64 *)all;
+		const u8 *half = all + 64 + (live >> 32 & 1) * VECTOR_HALF(planes, entries);
+		u32 words = live;
+
+		number = 0;
+		if (words > VECTOR_WORDS(entries))
+			return VECTORS_UNUSED;
+#pragma clang loop unroll(disable)
+		for (u32 at = 0; at < VECTOR_WORDS(entries) && at < words; at++) {
+			u64 match;
+
+			barrier_var(words); /* or the offsets of all planes are kept on the stack, which is small */
+			match = vector_match(half + 4 * 64 * VECTOR_WORDS(entries), words, at, key, columns,
+					     column_count, ranges, range_count);
+			if (match) {
+				number = *(const u32 *)(half + 4 * (64 * at + (lowest_bit(match) & 63)));
+				break;
+			}
+		}
+		barrier();
+		if (*(const volatile u64 *)all == live)
+			break;
+	}
+	return number;
+}
+
+/*
+ * The row that wins, or NULL. `planes` and `entries` are those of TABLE_VECTORS; key, columns and ranges as the
+ * generator wrote them: constants, all but what is in the key.
+ */
+static __always_inline void *vector_find(void *vectors, const u32 planes, const u32 entries, void *rows,
+					 const u64 *key, const u8 *columns, const u32 column_count,
+					 const struct range *ranges, const u32 range_count)
+{
+	return row_of(rows, vector_scan(vectors, planes, entries, key, columns, column_count, ranges, range_count));
+}
+
+/* ---- Longest prefix match: bit vectors while they hold it, the kernel's trie beyond ---- */
+
+struct prefix_field {
+	u32 word, shift, width; /* where the field is in the key; wider than 64 bits it takes whole words */
+};
+
+#define PREFIX_ENTRIES 256 /* as many as vectors hold: beyond, the trie is faster */
+
+/* For tables that may have more than PREFIX_ENTRIES; vectors, of PREFIX_ENTRIES, are declared as well. */
+#define TABLE_PREFIXES(stem, words, entries)                                                                          \
+	struct stem##_prefix {                                                                                        \
+		u32 length, part[2 * (words)];                                                                        \
+	};                                                                                                            \
+	struct {                                                                                                      \
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                                                                  \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                                                 \
+		__uint(max_entries, entries);                                                                         \
+		__type(key, struct stem##_prefix);                                                                    \
+		__type(value, u32);                                                                                   \
+	} stem##_trie SEC(".maps")
+
+#define PREFIX_WORDS 8
+
+/* The trie's key: words with exact fields, then the prefix from the top of its first word on; most significant first. */
+static __always_inline void *prefix_find_in_trie(void *trie, void *rows, const u64 *key, const u32 words, const u32 exact,
+						 const struct prefix_field field)
+{
+	const u32 taken = (field.width + 63) / 64;
+	const u64 own = field.width < 64 ? ((1ull << field.width) - 1) << field.shift : ~0ull;
+	u32 prefix[1 + 2 * PREFIX_WORDS], part = 1, *number;
+
+#pragma unroll
+	for (u32 word = 0; word < words; word++) {
+		u64 value = word == field.word && taken == 1 ? key[word] & ~own : key[word];
+
+		if (!(exact >> word & 1))
+			continue;
+		prefix[part++] = __builtin_bswap32(value >> 32);
+		prefix[part++] = __builtin_bswap32(value);
+	}
+	prefix[0] = 32 * (part - 1) + field.width;
+#pragma unroll
+	for (u32 word = 0; word < PREFIX_WORDS; word++) {
+		const u32 at = field.word + taken - 1 - word, left = 64 * taken - field.width;
+		u64 value;
+
+		if (word >= taken)
+			continue;
+		value = key[at] >> field.shift << left;
+		if (left && word + 1 < taken)
+			value |= key[at - 1] >> (64 - left);
+		prefix[part++] = __builtin_bswap32(value >> 32);
+		prefix[part++] = __builtin_bswap32(value);
+	}
+	number = bpf_map_lookup_elem(trie, prefix);
+	return number ? row_of(rows, *number) : NULL;
+}
+
+/*
+ * The row of the longest prefix, or NULL, of a table with a trie. `planes`, key and columns as for `vector_find`; in
+ * `exact` a bit for each word of the key that has other fields.
+ */
+static __always_inline void *prefix_find(void *vectors, const u32 planes, void *trie, void *rows, const u64 *key,
+					 const u32 words, const u8 *columns, const u32 column_count, const u32 exact,
+					 const struct prefix_field field)
+{
+	u32 number = vector_scan(vectors, planes, PREFIX_ENTRIES, key, columns, column_count, NULL, 0);
+
+	if (number == VECTORS_UNUSED)
+		return prefix_find_in_trie(trie, rows, key, words, exact, field);
+	return row_of(rows, number);
+}
+
 /* ---- Locks: where two words must change together ---- */
 
 /*

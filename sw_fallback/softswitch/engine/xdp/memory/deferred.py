@@ -1,0 +1,47 @@
+"""Mirrors whose changes become effective together, at a flush."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from softswitch.engine.xdp.memory.mirror import RowMirror, Shared
+from softswitch.errors import TableFull
+from softswitch.rows import Row
+
+__all__ = ["DeferredMirror"]
+
+
+class DeferredMirror(RowMirror):
+    """Rows that go stay as they are until the flush after which no program finds them."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._retired: list[int] = []
+        self._is_changed = False
+
+    def flush(self) -> None:
+        """Make all changes effective. Raises `KernelError`."""
+        if not self._is_changed:
+            return
+        self._publish()
+        self._is_changed = False
+        for number in self._retired:
+            self._drop(number)
+        self._retired.clear()
+
+    @abstractmethod
+    def _publish(self) -> None:
+        """Let programs find what is there now and nothing else."""
+
+    def _retire(self, number: int) -> None:
+        self._retired.append(number)
+        self._is_changed = True
+
+    def _filled(self, row: Row) -> int:
+        try:
+            return super()._filled(row)
+        except TableFull:
+            if not self._retired:
+                raise
+        self.flush()  # rows that wait for it are needed now
+        return super()._filled(row)
