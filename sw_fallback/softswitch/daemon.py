@@ -112,6 +112,7 @@ class Daemon:
                 ports=self._options.ports,
                 cpu_port=self._options.cpu_port,
                 unknown_port=lambda: self.data_plane.unknown_port,
+                engine=lambda: "python" if self._listening is None else "xdp",
                 why_python=lambda: self._why_python,
             ),
         )

@@ -125,7 +125,7 @@ def _stats(given: argparse.Namespace) -> None:
 def _dump(given: argparse.Namespace) -> None:
     with _inquiry(given) as switch:
         answer = switch.source()
-    if answer["engine"] == "python":
+    if answer["language"] == "python":
         print("softswitch: this switch runs on the python engine: here is its Python", file=sys.stderr)
     print(answer["source"], end="")
 

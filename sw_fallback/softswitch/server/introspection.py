@@ -3,7 +3,7 @@
 Service `softswitch.Introspection`; requests and answers are JSON objects in UTF-8. Whoever may connect may ask.
 
     Stats   {"seconds": 1.0}                                        one answer; seconds: how long packets are timed
-    Source  {}                                                      {"engine": …, "source": …}
+    Source  {}                                                      {"language": "c" or "python", "source": …}
     Trace   {"filter": "tcp.dst_port == 80", "count": 10, "snaplen": 128, "both": false}, all of them optional
             first a greeting with names and ports, then {"records": […], "lost": n}, see `softswitch.trace.document`
 """
@@ -55,6 +55,8 @@ class Surroundings:
     cpu_port: int | None
     unknown_port: Callable[[], int]
     """How many frames went to ports that do not exist."""
+    engine: Callable[[], str]
+    """What switches packets: xdp or python."""
     why_python: Callable[[], str | None]
     """Why the XDP engine was wanted and does not run."""
 
@@ -97,7 +99,7 @@ class Introspection:
             part = switch_part(pipeline.switch)
             answer["drops"] |= part.pop("drops")
             answer |= part
-            engine = pipeline.switch.engine
+            engine = around.engine()
             answer["engine"] = {"name": engine, "reason": around.why_python() if engine == "python" else None}
             answer["counters"], answer["counters_cut"] = await _counters(pipeline.switch)
         return _packed(answer)
@@ -115,7 +117,8 @@ class Introspection:
 
     async def _source(self, request: bytes, context: _Context) -> bytes:
         switch = (await self._running(context)).switch
-        return _packed({"engine": switch.engine, "source": switch.source})
+        language = "python" if switch.kernel is None else "c"
+        return _packed({"language": language, "source": switch.source})
 
     # Trace
 
@@ -162,7 +165,7 @@ class Introspection:
         around = self._surroundings
         return {
             "program": switch.program.name,
-            "engine": switch.engine,
+            "engine": around.engine(),
             "tables": switch.program.tables(),
             "actions": sorted({action.name for action in switch.program.actions.values()}),
             "ports": [{"number": port.number, "name": port.name} for port in around.ports],
