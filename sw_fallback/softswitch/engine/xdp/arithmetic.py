@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from softswitch.engine.xdp.terms import WORD
-from softswitch.engine.xdp.values import Kind, Value, constant, fitting, number, operand
+from softswitch.engine.xdp.values import Kind, Value, constant, fitting, joined, number, operand
 from softswitch.engine.xdp.wide_arithmetic import WideArithmetic
 from softswitch.engine.xdp.writer import Writer
 from softswitch.errors import UnsupportedConstruct
@@ -18,6 +18,8 @@ __all__ = ["Arithmetic"]
 
 _SHIFT_LIMIT = 1 << 17
 """No field is as wide: a longer shift leaves nothing of the value."""
+_BITS = 1 << 12
+"""A number to be added that is hexadecimal from here on."""
 Need = int | None
 
 
@@ -91,11 +93,11 @@ class Arithmetic:
         else:
             bounds, ones = (0, (1 << kind.bits) - 1), (1 << kind.bits) - 1
         if kind <= common:
-            text = f"{left.operand()} {op} {right.operand()}"
+            text = joined(left.operand(), op, right.operand(mask=right.low >= _BITS))
             if kind < common:
                 text = f"({kind.ctype})({text})"
         elif right.constant is not None or left.constant is None:
-            text = f"{left.cast(kind)} {op} {right.operand()}"
+            text = joined(left.cast(kind), op, right.operand(mask=right.low >= _BITS))
         else:
             text = f"{left.operand()} {op} {right.cast(kind)}"
         return Value((text,), *bounds, kind, ones)
@@ -259,7 +261,7 @@ class Arithmetic:
         if right.constant == 0xFFFFFFFF:
             return Value((f"(u32){left.operand()}",), 0, 0xFFFFFFFF, Kind.U32, left.ones & 0xFFFFFFFF)
         kind, ones = max(left.kind, right.kind), left.ones & right.ones
-        text = f"{left.operand()} & {right.operand()}"
+        text = joined(left.operand(mask=True), "&", right.operand(mask=True))
         if ones < 0:
             bits = max((~left.low).bit_length(), (~right.low).bit_length())
             return Value((text,), -1 << bits, max(left.high, right.high, 0), kind)
@@ -282,18 +284,19 @@ class Arithmetic:
         if not (left.single and right.single):
             return self._wide.bitwise(op, left, right, need)
         kind = max(left.kind, right.kind)
+        text = joined(left.operand(mask=True), op, right.operand(mask=True))
         if left.low >= 0 and right.low >= 0:
             ones = left.ones | right.ones
-            return Value((f"{left.operand()} {op} {right.operand()}",), 0, ones, kind, ones)
+            return Value((text,), 0, ones, kind, ones)
         bits = max(abs(bound).bit_length() for bound in (left.low, left.high, right.low, right.high))
         if not kind.signed and need is not None and need <= kind.bits:
             full = (1 << kind.bits) - 1
-            return Value((f"{left.operand()} {op} {right.operand()}",), 0, full, kind, full)
+            return Value((text,), 0, full, kind, full)
         if kind.signed:
-            return Value((f"{left.operand()} {op} {right.operand()}",), -1 << bits, (1 << bits) - 1, kind)
+            return Value((text,), -1 << bits, (1 << bits) - 1, kind)
         if bits >= WORD:
             return self._wide.bitwise(op, left, right, need)
-        text = f"{left.cast(Kind.S64)} {op} {right.cast(Kind.S64)}"
+        text = joined(left.cast(Kind.S64), op, right.cast(Kind.S64))
         return Value((text,), -1 << bits, (1 << bits) - 1, Kind.S64)
 
     def sign(self, value: Value, width: int) -> Value:
@@ -390,7 +393,8 @@ def _result_kind(common: Kind, low: int, high: int, need: Need) -> Kind | None:
         return common
     if need is not None and need <= 32 and common is Kind.INT:
         return Kind.U32
-    greater = next((kind for kind in Kind if kind > common and kind.holds(low, high)), None)
+    signed = low < 0
+    greater = next((kind for kind in Kind if kind > common and kind.signed is signed and kind.holds(low, high)), None)
     if greater is not None:
         return greater
     if need is not None and need <= WORD:

@@ -48,6 +48,8 @@ __all__ = ["Expressions"]
 
 _SHARED_SIZE = 3
 """Operators in an expression that is worth a variable when it is used again."""
+_SMALL = 255
+"""A number to be taken away as it stands."""
 _OPPOSITES = {
     BinaryOp.EQUAL: BinaryOp.NOT_EQUAL,
     BinaryOp.NOT_EQUAL: BinaryOp.EQUAL,
@@ -165,6 +167,8 @@ class Expressions:
         math = self._arithmetic
         if op in _MODULAR:
             wanted = _masked(left, _masked(right, need)) if op is BinaryOp.AND else need
+            if op is BinaryOp.ADD and need is not None and (less := _as_negative(right, need)):
+                return math.subtract(self._value(left, need), constant(less), need)
             return _MODULAR[op](math, self._value(left, wanted), self._value(right, wanted), need)
         if op is BinaryOp.SHIFT_LEFT:
             count = self._value(right, None)
@@ -290,6 +294,12 @@ def _masked(expression: Expression, need: Need) -> Need:
         width = expression.value.bit_length()
         return width if need is None else min(need, width)
     return need
+
+
+def _as_negative(expression: Expression, need: int) -> int:
+    """What a constant takes away modulo `2**need`, if that is little: the compiler writes `x - 1` as `x + 0xff`."""
+    less = (1 << need) - expression.value if isinstance(expression, Constant) else 0
+    return less if 0 < less <= _SMALL else 0
 
 
 def _width(expression: Expression) -> int:

@@ -16,6 +16,7 @@ __all__ = [
     "constant",
     "fitting",
     "is_atom",
+    "joined",
     "number",
     "operand",
     "signed_words",
@@ -26,7 +27,9 @@ __all__ = [
 FULL = (1 << WORD) - 1
 """All bits of a word."""
 _ATOM = re.compile(r"\w+(?:(?:->|\.)\w+|\[\w+\])*")
-_TIGHT = re.compile(r"(?:[~!]|\([us](?:8|16|32|64)\))*(?:\w+(?:(?:->|\.)\w+|\[\w+\])*|\(-\d+\))")
+_PREFIX = re.compile(r"(?:[~!]|\([us](?:8|16|32|64)\))*")
+_DECIMAL = 1 << 20
+"""Numbers that are compared and added are decimal below this."""
 
 
 class Kind(IntEnum):
@@ -90,8 +93,11 @@ class Value:
         """Whether all of it may be repeated."""
         return all(isinstance(word, int) or is_atom(word) for word in self.words)
 
-    def operand(self) -> str:
-        """The only word, safe beside an operator."""
+    def operand(self, *, mask: bool = False) -> str:
+        """The only word, safe beside an operator; a number as bits or, unless it is large, in decimal."""
+        known = self.constant
+        if known is not None and 9 < known < _DECIMAL and self.single:
+            return f"{known:#x}" if mask else str(known)
         return operand(self.text)
 
     def cast(self, kind: Kind) -> str:
@@ -108,7 +114,7 @@ class Value:
             return self.constant >> WORD * index & FULL
         if self.single:
             if index == 0:
-                return self.cast(Kind.U64)
+                return self.text if self.kind is Kind.U64 else self.cast(Kind.U64)
             return 0 if self.low >= 0 else f"(u64)((s64){self.operand()} >> 63)"
         if index < len(self.words):
             return self.words[index]
@@ -133,7 +139,40 @@ def is_atom(text: str) -> bool:
 
 def operand(text: str) -> str:
     """Text that may stand beside a binary operator."""
-    return text if _TIGHT.fullmatch(text) else f"({text})"
+    return text if _is_tight(text) else f"({text})"
+
+
+def joined(left: str, op: str, right: str) -> str:
+    """Two operands and an operator between them; a chain of one associative operator goes without parentheses."""
+    if op in "&|^+*" and left.startswith("(") and _is_tight(left):
+        parts = _split(left[1:-1], op)
+        if len(parts) > 1 and all(_is_tight(part) for part in parts):
+            left = left[1:-1]
+    return f"{left} {op} {right}"
+
+
+def _is_tight(text: str) -> bool:
+    """A name, a literal or something in parentheses, with casts, ~ and ! before it."""
+    rest = _PREFIX.sub("", text, count=1)
+    if not rest.startswith("("):
+        return is_atom(rest)
+    depth = 0
+    for index, character in enumerate(rest):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return index == len(rest) - 1
+    return False
+
+
+def _split(text: str, op: str) -> list[str]:
+    """The operands of one operator outside of parentheses."""
+    parts, depth, start = [], 0, 0
+    for index, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and text.startswith(f" {op} ", index):
+            parts.append(text[start:index])
+            start = index + 3
+    return [*parts, text[start:]]
 
 
 def number(value: int, kind: Kind | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from softswitch.engine.xdp.terms import WORD, words_of
-from softswitch.engine.xdp.values import FULL, Kind, Value, is_atom, number, operand, signed_words, wide
+from softswitch.engine.xdp.values import FULL, Kind, Value, is_atom, joined, number, operand, signed_words, wide
 from softswitch.engine.xdp.writer import Writer
 
 __all__ = ["WideArithmetic"]
@@ -244,7 +244,7 @@ def _plus(left: Word, right: Word) -> Word:
         return left
     if isinstance(left, int) and isinstance(right, int):
         return (left + right) & FULL
-    return f"{_literal(left)} + {_literal(right)}"
+    return joined(_literal(left), "+", _literal(right))
 
 
 def _minus(left: Word, right: Word) -> Word:
@@ -281,7 +281,11 @@ def _bitwise(op: str, left: Word, right: Word, left_ones: int, right_ones: int) 
             return one
         elif op == "|" and isinstance(other, int) and ones & ~other == 0:
             return other
-    return f"{_literal(left)} {op} {_literal(right)}"
+    return joined(_mask(left), op, _mask(right))
+
+
+def _mask(word: Word) -> str:
+    return operand(word) if isinstance(word, str) else f"{word:#x}" if 9 < word < 1 << 31 else number(word)
 
 
 def _shifted(word: Word, ones: int, left: int, wanted: int) -> tuple[Word, int]:

@@ -53,7 +53,8 @@ class Writer:
         """As `temporary`, for a variable that changes; without a value it is only declared."""
         name = f"t{self._temporaries}"
         self._temporaries += 1
-        self.line(f"{ctype} {name} = {value};" if value else f"{ctype} {name};")
+        declared = f"{ctype}{name}" if ctype.endswith("*") else f"{ctype} {name}"
+        self.line(f"{declared} = {value};" if value else f"{declared};")
         return name
 
     def text(self) -> str:
