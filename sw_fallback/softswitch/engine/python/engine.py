@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from softswitch.arrays import CounterStore, MeterStore, RegisterStore
+from softswitch.engine.python.code import Code
 from softswitch.engine.python.context import Numbers
 from softswitch.engine.python.names import Names
-from softswitch.engine.python.observing import AssertionFailed, Ingress, Timing, Work, timed, traced
-from softswitch.engine.python.translate import InstanceType, Translation, translate
+from softswitch.engine.python.observing import AssertionFailed, Timing, Work, timed, traced
+from softswitch.engine.python.translate import InstanceType, translate
 from softswitch.errors import UnsupportedConstruct
 from softswitch.program import Program
-from softswitch.program.expressions import Expression
 from softswitch.replication import ReplicationStore
 from softswitch.stats import Stats
 from softswitch.tables import TableStore
+from softswitch.trace.record import Verdict
 from softswitch.trace.recorder import Recorder
 from softswitch.trace.tracer import Tracing
 
@@ -43,12 +44,6 @@ class Random:
         value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         value = (value ^ value >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         return low + (value ^ value >> 31) % (high - low + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _TracedProgram:
-    ingress: Ingress
-    needs_clock: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,41 +107,37 @@ class PythonEngine:
             "started": self.started,
             "stats": stats,
         }
-        self.translation, self._plain, self._functions = self._translate(None)
-        self._traced: _TracedProgram | None = None
+        self.plain = self._translate(None)
+        """The program as it runs while nobody traces."""
+        self._traced: Code | None = None
         self._timing: tuple[Timing, Callable[[], int]] | None = None
-        self._needs_clock = self.translation.needs_clock
-        self._ingress = self._plain
+        self._needs_clock = self.plain.translation.needs_clock
+        self._ingress = self.plain.ingress
 
-    def _translate(
-        self, filters: Sequence[Expression] | None, **traces: object
-    ) -> tuple[Translation, Ingress, Mapping[str, object]]:
-        """The program as a function, with the others beside it; with `filters` one that writes into `trace`."""
+    def _translate(self, tracing: Tracing | None) -> Code:
+        """The program as functions; with `tracing` such that tell a recorder what they do."""
         program, stores = self._program, self._stores
+        filters = None if tracing is None else [watch.filter for watch in tracing.watches]
+        recorder = None if tracing is None else Recorder(tracing)
         try:
             translation = translate(program, stores.tables, self._numbers, self._drop_port, filters)
             code = compile(translation.source, f"<translated {program.name or 'program'}>", "exec")
         except (IndentationError, RecursionError, MemoryError) as error:
             # Python nests blocks no deeper than 100 levels, and so can programs
             raise UnsupportedConstruct("control flow or an expression nested this deeply") from error
-        scope = {**self._scope, **_objects(stores, translation.names), **translation.objects, **traces}
+        scope = {**self._scope, **_objects(stores, translation.names), **translation.objects, "trace": recorder}
         exec(code, scope)  # the source is this package's own translation
-        ingress = scope["ingress"]
-        if not callable(ingress):
-            raise TypeError("the translation has no ingress function")
-        return translation, ingress, scope
+        return Code(translation, scope, recorder)
 
     # Observing
 
-    def prepare_trace(self, tracing: Tracing) -> object:
+    def prepare_trace(self, tracing: Tracing) -> Code:
         """As `softswitch.trace.Traceable`."""
-        recorder = Recorder(tracing)
-        translation, ingress, _ = self._translate([watch.filter for watch in tracing.watches], trace=recorder)
-        return _TracedProgram(traced(ingress, self._drain, recorder, self._stats), translation.needs_clock)
+        return self._translate(tracing)
 
     def install_trace(self, prepared: object | None) -> None:
         """As `softswitch.trace.Traceable`."""
-        if prepared is not None and not isinstance(prepared, _TracedProgram):
+        if prepared is not None and not isinstance(prepared, Code):
             raise TypeError("this engine did not prepare that")
         self._traced = prepared
         self._observe()
@@ -160,16 +151,17 @@ class PythonEngine:
 
     def _observe(self) -> None:
         """Put together what runs for each packet."""
-        self._ingress, self._needs_clock = self._plain, self.translation.needs_clock
-        if self._traced is not None:
-            self._ingress, self._needs_clock = self._traced.ingress, self._traced.needs_clock
+        code = self._traced or self.plain
+        self._ingress, self._needs_clock = code.ingress, code.translation.needs_clock
+        if code.recorder is not None:
+            self._ingress = traced(self._ingress, self._drain, code.recorder, self._stats)
         if self._timing is not None:
             self._ingress = timed(self._ingress, self._drain, *self._timing)
 
     @property
     def source(self) -> str:
         """The translated program."""
-        return self.translation.source
+        return self.plain.translation.source
 
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
         """Run one packet; return what leaves as (port, packet)."""
@@ -191,59 +183,70 @@ class PythonEngine:
         stats.packets_out += len(out)
         return out
 
-    # Packets that another engine began
+    # Packets that another engine began, with `plain` or the code of a trace; what it records is the caller's to take
 
     def now(self) -> int:
         """What a packet that came now would take for the time: nanoseconds; zero if the program never asks."""
         return self._clock() if self._needs_clock else 0
 
     def reenter(
-        self, kind: InstanceType, packet: bytes, octets: int, field_list: int, kept: tuple[object, ...], now: int
+        self,
+        code: Code,
+        kind: InstanceType,
+        packet: bytes,
+        octets: int,
+        field_list: int,
+        kept: tuple[object, ...],
+        now: int,
     ) -> list[tuple[int, bytes]]:
         """Resubmit or recirculate: one more pass. `kept` has the values of the field list's fields."""
         return self._finish(
+            code,
             lambda out: self._work.append(
-                (self._plain, (0, packet, octets, kind, now, field_list, kept, out, self._work))
-            )
+                (code.ingress, (0, packet, octets, kind, now, field_list, kept, out, self._work))
+            ),
         )
 
     def clone(
-        self, session: int, port: int, packet: bytes, field_list: int, kept: tuple[object, ...], now: int
+        self, code: Code, session: int, port: int, packet: bytes, field_list: int, kept: tuple[object, ...], now: int
     ) -> list[tuple[int, bytes]]:
         """The copies of a packet that arrived at `port` and was cloned in ingress."""
         copies, left = self._stores.replication.session_copies.get(session, ((), 0))
         if not copies:
             return []
-        clone = self._function("clone")
+        clone = code.function("clone")
         return self._finish(
-            lambda out: clone(port, packet, len(packet), now, copies, left, field_list, kept, out, self._work)
+            code, lambda out: clone(port, packet, len(packet), now, copies, left, field_list, kept, out, self._work)
         )
 
-    def replicate(self, group: int, paused: PausedPacket) -> list[tuple[int, bytes]]:
+    def replicate(self, code: Code, group: int, paused: PausedPacket) -> list[tuple[int, bytes]]:
         """A packet's copies for a multicast group."""
         copies = self._stores.replication.group_copies.get(group, ())
         if not copies:
             self._stats.drops += 1
+            if code.recorder is not None:
+                code.recorder.ends.append((Verdict.NO_COPIES, 0))
 
         def start(out: list[tuple[int, bytes]]) -> None:
             for port, rid in copies:
-                self._egress(port, rid, InstanceType.REPLICATION, paused, paused.packet, out)
+                self._egress(code, port, rid, InstanceType.REPLICATION, paused, paused.packet, out)
 
-        return self._finish(start)
+        return self._finish(code, start)
 
-    def clone_egress(self, session: int, paused: PausedPacket) -> list[tuple[int, bytes]]:
+    def clone_egress(self, code: Code, session: int, paused: PausedPacket) -> list[tuple[int, bytes]]:
         """The copies of a packet that was cloned in egress, with its headers as they are."""
         copies, left = self._stores.replication.session_copies.get(session, ((), 0))
         packet = paused.packet[: max(left, paused.at)] if left else paused.packet
 
         def start(out: list[tuple[int, bytes]]) -> None:
             for port, rid in copies:
-                self._work.append((self._egress, (port, rid, InstanceType.EGRESS_CLONE, paused, packet, out)))
+                self._work.append((self._egress, (code, port, rid, InstanceType.EGRESS_CLONE, paused, packet, out)))
 
-        return self._finish(start)
+        return self._finish(code, start)
 
     def _egress(
         self,
+        code: Code,
         port: int,
         rid: int,
         kind: InstanceType,
@@ -252,17 +255,12 @@ class PythonEngine:
         out: list[tuple[int, bytes]],
     ) -> None:
         fixed = (port, rid, kind, packet, paused.at, paused.octets, paused.now, out, self._work)
-        self._function("egress")(*fixed, *paused.state)
+        code.function("egress")(*fixed, *paused.state)
 
-    def _function(self, name: str) -> Callable[..., None]:
-        function = self._functions[name]
-        if not callable(function):
-            raise TypeError(f"the translation has no {name} function")
-        return function
-
-    def _finish(self, start: Callable[[list[tuple[int, bytes]]], None]) -> list[tuple[int, bytes]]:
+    def _finish(self, code: Code, start: Callable[[list[tuple[int, bytes]]], None]) -> list[tuple[int, bytes]]:
         """Run what `start` begins to its end; return what leaves as (port, packet)."""
         out: list[tuple[int, bytes]] = []
+        exceeded = self._stats.passes_exceeded
         try:
             start(out)
             self._drain()
@@ -270,9 +268,13 @@ class PythonEngine:
             self._work.clear()
             self._stats.assertions_failed += 1
             _program_log.error("%s", failure)
+            if code.recorder is not None:
+                code.recorder.ends.append((Verdict.ASSERTION, 0))
         except BaseException:
             self._work.clear()
             raise
+        if code.recorder is not None and self._stats.passes_exceeded != exceeded:
+            code.recorder.ends.append((Verdict.TOO_MANY_PASSES, 0))
         self._stats.packets_out += len(out)
         return out
 

@@ -75,7 +75,7 @@ class XdpEngine:
     def pair(self, python: PythonEngine, emit_digest: Callable[[int, tuple[int, ...]], None], stats: Stats) -> None:
         """Let this engine finish what the kernel hands over."""
         self._emit_digest = emit_digest
-        self._resume = Resume(python, self._source.context, self._layout)
+        self._resume = Resume(python, python.plain, self._source.context, self._layout)
         clock = self._object.maps["clock"].memory().cast("Q")
         clock[1] = python.started
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from struct import calcsize
 
 from softswitch.engine.python import PythonEngine
+from softswitch.engine.python.code import Code
 from softswitch.engine.python.engine import PausedPacket
 from softswitch.engine.python.layout import Layout
 from softswitch.engine.python.translate import InstanceType
@@ -43,14 +44,15 @@ Reader = Callable[[_Dump], object]
 class Resume:
     """Turns dumps of `struct state` into calls of the python engine."""
 
-    def __init__(self, python: PythonEngine, context: Context, layout: StateLayout) -> None:
-        """Both engines run the program of `context`; `layout` is its struct state."""
+    def __init__(self, python: PythonEngine, code: Code, context: Context, layout: StateLayout) -> None:
+        """Both engines run the program of `context`; `layout` is its struct state, `code` python's counterpart."""
         self._python = python
+        self._code = code
         self._context = context
         self._layout = layout
         self._places = find_places(context)
         readers = self._readers()
-        translation = python.translation
+        translation = code.translation
         self._state: list[tuple[Reader, frozenset[int] | None]] = [
             (readers[name], self._lists_with(name)) for name in translation.state
         ]
@@ -63,22 +65,24 @@ class Resume:
     def run(self, event: StateEvent) -> list[tuple[int, bytes]]:
         """Finish a packet; returns what leaves as (port, packet)."""
         dump = _Dump(self._layout, event.state, event.frame)
-        python, now = self._python, self._now(dump)
+        python, code, now = self._python, self._code, self._now(dump)
         match event.kind:
             case EventKind.CLONE:
                 number, session = dump["clone_list"], dump["clone_session"] & _SESSION
-                return python.clone(session, dump["ingress_port"], dump.frame, number, self._keep(dump, number), now)
+                return python.clone(
+                    code, session, dump["ingress_port"], dump.frame, number, self._keep(dump, number), now
+                )
             case EventKind.RESUBMIT:
                 number, kind = dump["resubmit_list"], InstanceType.RESUBMIT
-                return python.reenter(kind, dump.frame, dump["size"], number, self._keep(dump, number), now)
+                return python.reenter(code, kind, dump.frame, dump["size"], number, self._keep(dump, number), now)
             case EventKind.RECIRCULATE:
                 number, kind = dump["recirculate_list"], InstanceType.RECIRC
-                return python.reenter(kind, dump.frame, len(dump.frame), number, self._keep(dump, number), now)
+                return python.reenter(code, kind, dump.frame, len(dump.frame), number, self._keep(dump, number), now)
             case EventKind.REPLICATE:
-                return python.replicate(self._group(dump), self._paused(dump, now, None))
+                return python.replicate(code, self._group(dump), self._paused(dump, now, None))
             case EventKind.EGRESS_CLONE:
                 session = dump["clone_session"] & _SESSION
-                return python.clone_egress(session, self._paused(dump, now, dump["clone_list"]))
+                return python.clone_egress(code, session, self._paused(dump, now, dump["clone_list"]))
             case _:
                 raise ValueError(f"a packet does not go on after {event.kind.name}")
 
@@ -103,7 +107,7 @@ class Resume:
 
     def _lists_with(self, variable: str) -> frozenset[int] | None:
         """The field lists that have a metadata variable; None for what is no metadata."""
-        names, program = self._python.translation.names, self._context.program
+        names, program = self._code.translation.names, self._context.program
         for header in program.headers.values():
             if header.metadata and any(
                 names.field(header.name, field.name) == variable for field in header.type.fields
@@ -120,14 +124,14 @@ class Resume:
     def _readers(self) -> dict[str, Reader]:
         """How to read every variable of the python engine, by its name there."""
         found: dict[str, Reader] = {"length": _member("length"), "cut": _constant(_EVERYTHING)}
-        names = self._python.translation.names
+        names = self._code.translation.names
         for header in self._context.program.headers.values():
             if header.metadata:
                 for field in header.type.fields:
                     if self._context.keeps(header.name, field.name):
                         member = self._context.names.field(header.name, field.name)
                         found[names.field(header.name, field.name)] = _member(member)
-        for layout in self._python.translation.layouts.values():
+        for layout in self._code.translation.layouts.values():
             self._header(layout, found)
         return found
 
