@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from softswitch.engine.xdp.context import Context
-from softswitch.engine.xdp.memory import bucket_count, row_count
 from softswitch.engine.xdp.layout import ArgumentLayout, KeyLayout, RowLayout
+from softswitch.engine.xdp.memory import row_count
+from softswitch.engine.xdp.memory.declarations import index_text
 from softswitch.engine.xdp.terms import WORD, words_of
 from softswitch.engine.xdp.writer import Writer
 from softswitch.program.controls import Action, ActionProfile, KeyField, MatchKind, Table
@@ -39,6 +40,12 @@ class TableLookups:
         self.members = {name: RowLayout(self._profile_actions(name), context.cells) for name in program.profiles}
         """The rows of profiles' members, by profile name."""
 
+    @property
+    def hash_words(self) -> int:
+        """The most words of an exact key."""
+        keys = (layout.key.words for layout in self.rows.values() if layout.key is not None)
+        return max(keys, default=1)
+
     def _row(self, table: Table) -> RowLayout:
         actions = [self._context.program.actions[number] for number in table.actions]
         return RowLayout.of(
@@ -62,34 +69,30 @@ class TableLookups:
         names = dict.fromkeys(action.name for action in self._context.program.actions.values())
         writer.line("")
         writer.comment("The actions of tables' rows.")
-        with writer.block("enum action"):
+        with writer.block("enum action", tail=";"):
             for name in names:
                 writer.line(f"{self._context.names.action(name)} = {self._context.numbers[name]},")
-        writer.line(";")
 
     # Rows
 
     def _struct(self, stem: str, layout: RowLayout, actions: list[Action], writer: Writer) -> None:
-        with writer.block(f"struct {stem}_row"):
+        with writer.block(f"struct {stem}_row", tail=" __attribute__((aligned(8)));"):
             if layout.key is not None:
                 writer.line(f"u64 key[{layout.key.words}];")
             writer.line("u32 action;")
             with_arguments = list({action.name: action for action in actions if action.parameters}.values())
             if with_arguments and layout.arguments:
-                with writer.block("union"):
+                with writer.block("union", tail=";"):
                     for action in with_arguments:
-                        with writer.block("struct"):
+                        with writer.block("struct", tail=f" {self._context.names.arguments(action.name)};"):
                             for member in self._members(action):
                                 writer.line(member)
-                        writer.line(f"{self._context.names.arguments(action.name)};")
-                writer.line(";")
             if layout.hit_at is not None:
                 writer.line("u64 hit;")
             if layout.counters_at is not None:
                 writer.line("struct counter counters[COUNTER_CELLS];")
             if layout.meter_at is not None:
                 writer.line("struct meter meter;")
-        writer.line("__attribute__((aligned(8)));")
         self._check(stem, layout, with_arguments, writer)
 
     def _members(self, action: Action) -> list[str]:
@@ -119,7 +122,7 @@ class TableLookups:
         writer.line("")
         writer.comment(f"table {table.name}", table.location)
         self._struct(stem, layout, actions, writer)
-        writer.line(f"TABLE_ROWS({stem}, {row_count(table.size)});")
+        writer.line(f"TABLE_ROWS({stem}, {row_count(table.size, changes=not table.entries)});")
         if table.key:
             self._find(table, stem, writer)
         if is_changeable(table):
@@ -127,19 +130,9 @@ class TableLookups:
                 writer.line(f"return default_row(&{stem}_rows);")
 
     def _find(self, table: Table, stem: str, writer: Writer) -> None:
-        key = KeyLayout(table.key)
-        match table.kind:
-            case MatchKind.EXACT:
-                buckets = bucket_count(table.size)
-                writer.line(f"TABLE_BUCKETS({stem}, {buckets});")
-                rows = row_count(table.size)
-                call = f"exact_find(&{stem}_buckets, {buckets}, &{stem}_rows, {rows}, key, {key.words})"
-            case MatchKind.LPM:
-                writer.line(f"TABLE_PREFIXES({stem}_prefixes, {key.words});")
-                call = f"prefix_find(&{stem}_prefixes, &{stem}_rows, key)"
-            case _:
-                writer.line(f"TABLE_VECTORS({stem}_vectors);")
-                call = f"vector_find(&{stem}_vectors, &{stem}_rows, key, {key.words})"
+        key, found = KeyLayout(table.key), index_text(table, stem)
+        for line in found.declarations:
+            writer.line(line)
         with writer.block(f"static __always_inline struct {stem}_row *{stem}_find(struct state *s)"):
             words: list[list[str]] = [[] for _ in range(key.words)]
             for part in key.parts:
@@ -149,7 +142,7 @@ class TableLookups:
             listed = ", ".join(" | ".join(texts) for texts in words)
             writer.line(f"const u64 key[{key.words}] = {{ {listed} }};")
             writer.line("")
-            writer.line(f"return {call};")
+            writer.line(f"return {found.call};")
 
     def _key(self, field: KeyField) -> list[str]:
         """A key field's words; zero where its header is invalid."""

@@ -13,7 +13,7 @@ from softswitch.engine.xdp.writer import Writer
 
 __all__ = ["Source", "generate"]
 
-_RUNTIME = ("types.h", "packet.h", "hashes.h", "tables.h", "meters.h")
+_RUNTIME = ("types.h", "packet.h", "tables.h", "meters.h", "hashes.h")
 """Hand-written parts, in the order in which they need one another."""
 
 
@@ -37,7 +37,8 @@ def generate(context: Context) -> Source:
     writer.line("#include <linux/bpf.h>")
     writer.line("#include <bpf/bpf_helpers.h>")
     writer.line("")
-    writer.line(f"enum {{ CPUS = {context.cells}, COUNTER_CELLS = {context.cells} }};")
+    for macro, value in (("CPUS", context.cells), ("COUNTER_CELLS", context.cells), ("HASH_WORDS", lookups.hash_words)):
+        writer.line(f"#define {macro} {value}")
     for name in _RUNTIME:
         writer.line("")
         for line in files(__package__).joinpath("runtime", name).read_text("utf-8").rstrip().split("\n"):

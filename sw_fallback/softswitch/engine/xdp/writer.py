@@ -30,7 +30,9 @@ class Writer:
         self.line(f"/* {joined} */")
 
     def label(self, name: str) -> None:
-        """A place to `goto`, one step to the left of the code around it."""
+        """A place to `goto`, one step to the left of the code around it. A jump to it just before it is left out."""
+        if self._lines and self._lines[-1].strip() == f"goto {name};":
+            self._lines.pop()
         self._lines.append(f"{'	' * (self._depth - 1)}{name}:;")
 
     @contextmanager
