@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from softswitch.engine.flow import topological
 from softswitch.engine.xdp.context import Context
 from softswitch.engine.xdp.expressions import Expressions
+from softswitch.engine.xdp.facts import Conditions, Facts
 from softswitch.engine.xdp.places import live_targets, live_transitions
-from softswitch.engine.xdp.terms import Term
+from softswitch.engine.xdp.terms import FAR, Term
 from softswitch.engine.xdp.writer import Writer
 from softswitch.program.controls import Action, Condition, Pipeline, Table
 from softswitch.program.expressions import (
@@ -22,13 +23,10 @@ from softswitch.program.expressions import (
     Binary,
     BinaryOp,
     Choice,
-    Constant,
     Expression,
     FieldRef,
     HeaderRef,
     Lookahead,
-    Unary,
-    UnaryOp,
     Valid,
     children,
 )
@@ -50,6 +48,7 @@ from softswitch.program.statements import (
     ReadRegister,
     Recirculate,
     Resubmit,
+    SetInvalid,
     SetValid,
     Statement,
     Target,
@@ -76,11 +75,6 @@ EGRESS_START = (
 )
 """Standard metadata that the start of egress assigns."""
 
-Assigned = int
-"""A bit for each kept field: assigned on every way to here."""
-_EVERYTHING = -1
-"""What holds where no way leads."""
-
 
 class Assignment:
     """The analysis of one program."""
@@ -88,6 +82,7 @@ class Assignment:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._program = context.program
+        self._conditions = Conditions(context, context.usage.statements)
         self._bits: dict[tuple[str, str], int] = {}
         self._header_bits: dict[str, int] = {}
         for header in self._program.headers.values():
@@ -100,252 +95,278 @@ class Assignment:
         self.reads: dict[str, set[tuple[str, str]]] = {"": set()}
         """Fields that each node of a pipeline reads; those read elsewhere are under the empty name."""
         self._node = ""
+        self._indices = {
+            (statement.index.header, statement.index.field)
+            for statement in context.usage.statements
+            if isinstance(statement, ReadRegister | ExecuteMeter) and isinstance(statement.index, FieldRef)
+        }
         self._run()
 
     def _run(self) -> None:
-        assigned = self._parser(self._intrinsics(INGRESS_START)) | self._intrinsics(("parser_error",))
+        facts = self._intrinsics(INGRESS_START, self._conditions.start)
+        facts = self._intrinsics(("parser_error",), self._parser(facts))
         for checksum in self._program.checksums:
             if checksum.verify:
-                self._checksum(checksum, assigned)
-        assigned = self._pipeline(self._program.ingress, assigned)
-        self._read_intrinsics(("mcast_grp", "egress_spec"), assigned)
-        assigned = self._pipeline(self._program.egress, assigned | self._intrinsics(EGRESS_START))
-        self._read_intrinsics(("egress_spec",), assigned)
+                facts = self._verify(checksum, facts)
+        facts = self._pipeline(self._program.ingress, facts)
+        self._read_intrinsics(("mcast_grp", "egress_spec"), facts)
+        facts = self._pipeline(self._program.egress, self._intrinsics(EGRESS_START, facts))
+        self._read_intrinsics(("egress_spec",), facts)
         for checksum in self._program.checksums:
             if checksum.update:
-                self._checksum(checksum, assigned)
+                facts = self._update(checksum, facts)
 
-    def _intrinsics(self, names: Iterable[str]) -> Assigned:
-        fields = (self._program.intrinsic(name) for name in names)
-        return sum(self._bits.get((field.header, field.field), 0) for field in fields if field is not None)
-
-    def _read_intrinsics(self, names: Iterable[str], assigned: Assigned) -> None:
-        for name in names:
-            field = self._program.intrinsic(name)
+    def _intrinsics(self, names: Iterable[str], facts: Facts) -> Facts:
+        """After standard metadata was assigned."""
+        for field in map(self._program.intrinsic, names):
             if field is not None:
-                self._read(field, assigned)
+                facts = self._write(field, facts)
+        return facts
+
+    def _read_intrinsics(self, names: Iterable[str], facts: Facts) -> None:
+        for field in map(self._program.intrinsic, names):
+            if field is not None:
+                self._read(field, facts)
 
     # Expressions
 
-    def _read(self, expression: Expression, assigned: Assigned) -> None:
+    def _read(self, expression: Expression, facts: Facts) -> None:
         """Note what an expression reads; the right side of `and` and `or` is read only where the left one leaves it
         open."""
         match expression:
             case FieldRef(header, field) if field != VALID_FIELD:
-                self._read_field(header, field, assigned)
-            case Binary(BinaryOp.BOTH, left, right):
-                self._read(left, assigned)
-                self._read(right, assigned | self._implied(left, True))
-            case Binary(BinaryOp.EITHER, left, right):
-                self._read(left, assigned)
-                self._read(right, assigned | self._implied(left, False))
+                self._read_field(header, field, facts)
+            case Binary(BinaryOp.BOTH | BinaryOp.EITHER as op, left, right):
+                self._read(left, facts)
+                self._read(right, self._conditions.given(facts, left, op is BinaryOp.BOTH))
             case Choice(condition, then, otherwise):
-                self._read(condition, assigned)
-                self._read(then, assigned | self._implied(condition, True))
-                self._read(otherwise, assigned | self._implied(condition, False))
+                self._read(condition, facts)
+                self._read(then, self._conditions.given(facts, condition, True))
+                self._read(otherwise, self._conditions.given(facts, condition, False))
             case _:
                 for child in children(expression):
-                    self._read(child, assigned)
+                    self._read(child, facts)
 
-    def _read_field(self, header: str, field: str, assigned: Assigned) -> None:
+    def _read_field(self, header: str, field: str, facts: Facts) -> None:
         self.reads[self._node].add((header, field))
         bit = self._bits.get((header, field), 0)
-        if bit and not assigned & bit:
+        if bit and not facts.always & bit:
             self.unassigned.add((header, field))
 
-    def _read_guarded(self, inputs: Iterable[CalculationInput], assigned: Assigned) -> None:
+    def _read_guarded(self, inputs: Iterable[CalculationInput], facts: Facts) -> None:
         """Inputs of a calculation: fields of invalid headers are left out."""
         for item in inputs:
             if isinstance(item, FieldRef) and self._program.headers[item.header].metadata:
-                self._read(item, assigned)
-
-    def _implied(self, condition: Expression, outcome: bool) -> Assigned:
-        """What is assigned where a condition has an outcome: all of the headers that are valid then."""
-        match condition:
-            case Valid(HeaderRef(header)) if outcome:
-                return self._header_bits[header]
-            case FieldRef(header, field) if outcome and field == VALID_FIELD:
-                return self._header_bits[header]
-            case Unary(UnaryOp.NOT, operand):
-                return self._implied(operand, not outcome)
-            case Unary(UnaryOp.DATA_TO_BOOL | UnaryOp.BOOL_TO_DATA, operand):
-                return self._implied(operand, outcome)
-            case Binary(BinaryOp.EQUAL, FieldRef() as left, Constant(value)) if value in (0, 1):
-                return self._implied(left, outcome is (value == 1)) if left.field == VALID_FIELD else 0
-            case Binary(BinaryOp.BOTH, left, right) if outcome:
-                return self._implied(left, True) | self._implied(right, True)
-            case Binary(BinaryOp.EITHER, left, right) if not outcome:
-                return self._implied(left, False) | self._implied(right, False)
-            case Binary(BinaryOp.BOTH | BinaryOp.EITHER, left, right):
-                return self._implied(left, outcome) & self._implied(right, outcome)
-            case _:
-                return 0
+                self._read(item, facts)
 
     # Statements
 
-    def _write(self, target: Target, assigned: Assigned) -> Assigned:
-        return assigned | self._bits.get((target.header, target.field), 0) if isinstance(target, FieldRef) else assigned
+    def _write(self, target: Target, facts: Facts, value: Expression | None = None) -> Facts:
+        """After an assignment of a value; None: of one that is not known here."""
+        if not isinstance(target, FieldRef):
+            return facts
+        bit = self._bits.get((target.header, target.field), 0)
+        return self._conditions.assigned(facts, target, value).assigned(bit)
 
-    def _body(self, statements: Sequence[Statement], assigned: Assigned, params: Mapping[int, Term]) -> Assigned:
+    def _may_write(self, target: Target, facts: Facts) -> Facts:
+        """After an assignment that may not be made."""
+        return self._conditions.assigned(facts, target, None) if isinstance(target, FieldRef) else facts
+
+    def _body(self, statements: Sequence[Statement], facts: Facts, params: Mapping[int, Term]) -> Facts:
         for statement in statements:
-            assigned = self._statement(statement, assigned, params)
-        return assigned
+            facts = self._statement(statement, facts, params)
+        return facts
 
-    def _statement(self, statement: Statement, assigned: Assigned, params: Mapping[int, Term]) -> Assigned:
+    def _statement(self, statement: Statement, facts: Facts, params: Mapping[int, Term]) -> Facts:
         match statement:
             case Assign(target, value):
-                self._read(value, assigned)
-                return self._write(target, assigned)
+                self._read(value, facts)
+                return self._bounded(target, value, params, self._write(target, facts, value))
             case SetValid(HeaderRef(header)):
-                return assigned | self._header_bits[header]
+                return self._made_valid(header, facts)
+            case SetInvalid(HeaderRef(header)):
+                return self._conditions.after(facts, (header, VALID_FIELD), 0)
             case AssignHeader(HeaderRef(target), HeaderRef(source)):
-                return self._assign_header(target, source, assigned)
+                return self._assign_header(target, source, facts)
             case If(condition, then, otherwise):
-                self._read(condition, assigned)
-                one = self._body(then, assigned | self._implied(condition, True), params)
-                other = self._body(otherwise, assigned | self._implied(condition, False), params)
+                self._read(condition, facts)
+                one = self._body(then, self._conditions.given(facts, condition, True), params)
+                other = self._body(otherwise, self._conditions.given(facts, condition, False), params)
                 return one & other
             case Hash(target, base, calculation, maximum):
-                self._read_guarded(self._program.calculations[calculation].inputs, assigned)
-                self._read(base, assigned)
-                self._read(maximum, assigned)
-                return self._write(target, assigned)
+                self._read_guarded(self._program.calculations[calculation].inputs, facts)
+                self._read(base, facts)
+                self._read(maximum, facts)
+                return self._write(target, facts)
             case ReadRegister(target, register, index):
-                self._read(index, assigned)
+                self._read(index, facts)
                 size = self._program.registers[register].size
-                return self._write(target, assigned) if self._is_inside(index, size, params) else assigned
+                inside = self._is_inside(index, size, params, facts)
+                return self._write(target, facts) if inside else self._may_write(target, facts)
             case ExecuteMeter(meter, index, target):
-                self._read(index, assigned)
+                self._read(index, facts)
                 size = self._program.meters[meter].size
-                return self._write(target, assigned) if self._is_inside(index, size, params) else assigned
+                inside = self._is_inside(index, size, params, facts)
+                return self._write(target, facts) if inside else self._may_write(target, facts)
             case _:
-                return self._other(statement, assigned)
+                return self._other(statement, facts)
 
-    def _other(self, statement: Statement, assigned: Assigned) -> Assigned:
+    def _other(self, statement: Statement, facts: Facts) -> Facts:
         match statement:
             case Drop():
-                return assigned | self._intrinsics(("egress_spec", "mcast_grp"))
-            case Random(_, low, high):  # nothing is assigned where `low` is the greater
-                self._read(low, assigned)
-                self._read(high, assigned)
+                return self._intrinsics(("egress_spec", "mcast_grp"), facts)
+            case Random(target, low, high):  # nothing is assigned where `low` is the greater
+                self._read(low, facts)
+                self._read(high, facts)
+                return self._may_write(target, facts)
             case EmitDigest(digest):
                 layout = self._program.digests.get(digest)
                 for member in layout.members if layout else ():
-                    self._read(member, assigned)
+                    self._read(member, facts)
             case Clone(value, field_list):
-                self._read(value, assigned)
-                self._read_list(field_list, assigned)
+                self._read(value, facts)
+                self._read_list(field_list, facts)
             case Resubmit(field_list) | Recirculate(field_list):
-                self._read_list(field_list, assigned)
+                self._read_list(field_list, facts)
             case WriteRegister(_, index, value):
-                self._read(index, assigned)
-                self._read(value, assigned)
+                self._read(index, facts)
+                self._read(value, facts)
             case CountPacket(_, index):
-                self._read(index, assigned)
+                self._read(index, facts)
             case Assert(value) | Truncate(value):
-                self._read(value, assigned)
+                self._read(value, facts)
             case _:
                 pass
-        return assigned
+        return facts
 
-    def _read_list(self, number: int, assigned: Assigned) -> None:
+    def _read_list(self, number: int, facts: Facts) -> None:
         for field in self._program.field_lists.get(number, ()):
-            self._read(field, assigned)
+            self._read(field, facts)
 
-    def _assign_header(self, target: str, source: str, assigned: Assigned) -> Assigned:
+    def _assign_header(self, target: str, source: str, facts: Facts) -> Facts:
         """Metadata is copied whatever it is; a header only if it is valid, and the target is as valid afterwards."""
         headers = self._program.headers
         if not headers[target].metadata and not headers[source].metadata:
-            return assigned
+            keys = (target, VALID_FIELD), (source, VALID_FIELD)
+            return self._conditions.copied(facts, *keys, self._header_bits[target])
         for field in headers[target].type.fields:
             if self._context.keeps(target, field.name):
-                self._read_field(source, field.name, assigned)
-        return assigned | self._header_bits[target]
+                self._read_field(source, field.name, facts)
+            facts = self._write(FieldRef(target, field.name, field.width, field.signed), facts)
+        return facts
 
-    def _is_inside(self, index: Expression, size: int, params: Mapping[int, Term]) -> bool:
-        """Whether an index cannot be past the end; it is rendered for its bounds only."""
-        term = Expressions(self._context, Writer(), params).integer(index)
-        return term.low >= 0 and term.high < size
+    def _made_valid(self, header: str, facts: Facts) -> Facts:
+        """After all fields of a header were assigned with its validity."""
+        return self._conditions.after(facts.assigned(self._header_bits[header]), (header, VALID_FIELD), 1)
 
-    def _action(self, action: Action, assigned: Assigned) -> Assigned:
+    def _bounded(self, target: Target, value: Expression, params: Mapping[int, Term], facts: Facts) -> Facts:
+        """With the bound of a value that an array's index gets."""
+        if not isinstance(target, FieldRef) or (target.header, target.field) not in self._indices:
+            return facts
+        top = self._bound(value, params)
+        return facts.bounded((target.header, target.field), top if top < 1 << target.width else None)
+
+    def _bound(self, value: Expression, params: Mapping[int, Term]) -> int:
+        """The greatest value of an expression, which is rendered for that only; beyond every array if it may be less
+        than zero."""
+        term = Expressions(self._context, Writer(), params).integer(value)
+        return term.high if term.low >= 0 else FAR
+
+    def _is_inside(self, index: Expression, size: int, params: Mapping[int, Term], facts: Facts) -> bool:
+        """Whether an index cannot be past the end."""
+        if isinstance(index, FieldRef):
+            return facts.bounds.get((index.header, index.field), FAR) < size
+        return self._bound(index, params) < size
+
+    def _action(self, action: Action, facts: Facts) -> Facts:
         params = {
             index: Term(("0",), 0, (1 << parameter.width) - 1, atom=True)
             for index, parameter in enumerate(action.parameters)
         }
-        return self._body(action.body, assigned, params)
+        return self._body(action.body, facts, params)
 
     # Parser and checksums
 
-    def _parser(self, assigned: Assigned) -> Assigned:
+    def _parser(self, facts: Facts) -> Facts:
         """What is assigned however the parser ends."""
         parser = self._program.parser
         if parser.start is None:
-            return assigned
+            return facts
         graph = {name: live_targets(self._context, state) for name, state in parser.states.items()}
-        entry = dict.fromkeys(graph, _EVERYTHING)
-        entry[parser.start] = assigned
-        end = _EVERYTHING
+        entry = dict.fromkeys(graph, self._conditions.nowhere)
+        entry[parser.start] = facts
+        end = self._conditions.nowhere
         for name in topological(parser.start, graph):
-            state, assigned = parser.states[name], entry[name]
+            state, facts = parser.states[name], entry[name]
             for operation in state.operations:
-                end &= assigned  # it may fail
-                assigned = self._operation(operation, assigned)
+                end &= facts if _may_fail(operation) else self._conditions.nowhere
+                facts = self._operation(operation, facts)
             for key in state.key if live_transitions(self._context, state) else ():
-                self._read(key, assigned)
-                end &= assigned if isinstance(key, Lookahead) else _EVERYTHING
+                self._read(key, facts)
+                end &= facts if isinstance(key, Lookahead) else self._conditions.nowhere
             for target in graph[name]:
                 if target is None:
-                    end &= assigned
+                    end &= facts
                 else:
-                    entry[target] &= assigned
+                    entry[target] &= facts
         return end
 
-    def _operation(self, operation: ParserOp, assigned: Assigned) -> Assigned:
+    def _operation(self, operation: ParserOp, facts: Facts) -> Facts:
         match operation:
             case Extract(header):
-                return assigned | self._header_bits[header]
+                return self._made_valid(header, facts)
             case SetField(target, value):
-                self._read(value, assigned)
-                return self._write(target, assigned)
+                self._read(value, facts)
+                return self._write(target, facts, value)
             case Verify(condition, error):
-                self._read(condition, assigned)
-                self._read(error, assigned)
+                self._read(condition, facts)
+                self._read(error, facts)
             case Advance(bits):
-                self._read(bits, assigned)
+                self._read(bits, facts)
             case Execute(statement):
-                return self._statement(statement, assigned, {})
+                return self._statement(statement, facts, {})
             case _:
                 pass
-        return assigned
+        return facts
 
-    def _checksum(self, checksum: Checksum, assigned: Assigned) -> None:
-        if checksum.verify and not self._program.headers[checksum.target.header].metadata:
-            assigned |= self._header_bits[checksum.target.header]
+    def _verify(self, checksum: Checksum, facts: Facts) -> Facts:
+        where = facts
+        if not self._program.headers[checksum.target.header].metadata:
+            where = self._conditions.given(where, Valid(HeaderRef(checksum.target.header)), True)
+        self._read(checksum.target, self._calculation(checksum, where))
+        result = self._program.intrinsic("checksum_error")
+        return facts if result is None else self._may_write(result, facts)
+
+    def _update(self, checksum: Checksum, facts: Facts) -> Facts:
+        self._calculation(checksum, facts)
+        return self._may_write(checksum.target, facts)
+
+    def _calculation(self, checksum: Checksum, facts: Facts) -> Facts:
+        """What is known where a checksum is calculated."""
         if checksum.condition is not None:
-            self._read(checksum.condition, assigned)
-            assigned |= self._implied(checksum.condition, True)
-        self._read_guarded(self._program.calculations[checksum.calculation].inputs, assigned)
-        if checksum.verify:
-            self._read(checksum.target, assigned)
+            self._read(checksum.condition, facts)
+            facts = self._conditions.given(facts, checksum.condition, True)
+        self._read_guarded(self._program.calculations[checksum.calculation].inputs, facts)
+        return facts
 
     # Pipelines
 
-    def _pipeline(self, pipeline: Pipeline, assigned: Assigned) -> Assigned:
-        """What is assigned at a pipeline's end."""
+    def _pipeline(self, pipeline: Pipeline, facts: Facts) -> Facts:
+        """What is facts at a pipeline's end."""
         if pipeline.start is None:
-            return assigned
+            return facts
         graph = {name: _targets(pipeline.tables[name]) for name in pipeline.tables}
         graph |= {name: (node.if_true, node.if_false) for name, node in pipeline.conditions.items()}
-        entry = dict.fromkeys(graph, _EVERYTHING)
-        entry[pipeline.start] = assigned
-        end = _EVERYTHING
+        entry = dict.fromkeys(graph, self._conditions.nowhere)
+        entry[pipeline.start] = facts
+        end = self._conditions.nowhere
 
-        def leave(target: str | None, assigned: Assigned) -> None:
+        def leave(target: str | None, facts: Facts) -> None:
             nonlocal end
             if target is None:
-                end &= assigned
+                end &= facts
             else:
-                entry[target] &= assigned
+                entry[target] &= facts
 
         for name in topological(pipeline.start, graph):
             self._node = name
@@ -357,22 +378,22 @@ class Assignment:
         self._node = ""
         return end
 
-    def _branch(self, node: Condition, assigned: Assigned, leave: Callable[[str | None, Assigned], None]) -> None:
-        self._read(node.expression, assigned)
-        leave(node.if_true, assigned | self._implied(node.expression, True))
-        leave(node.if_false, assigned | self._implied(node.expression, False))
+    def _branch(self, node: Condition, facts: Facts, leave: Callable[[str | None, Facts], None]) -> None:
+        self._read(node.expression, facts)
+        leave(node.if_true, self._conditions.given(facts, node.expression, True))
+        leave(node.if_false, self._conditions.given(facts, node.expression, False))
 
-    def _table(self, table: Table, assigned: Assigned, leave: Callable[[str | None, Assigned], None]) -> None:
+    def _table(self, table: Table, facts: Facts, leave: Callable[[str | None, Facts], None]) -> None:
         for field in table.key:
-            self._read_guarded((field.target,), assigned)
+            self._read_guarded((field.target,), facts)
         profile = self._program.profiles.get(table.profile or "")
         if profile is not None and profile.selector is not None:
-            self._read_guarded(profile.selector.inputs, assigned)
+            self._read_guarded(profile.selector.inputs, facts)
         for outcome in (True, False) if table.key else (False,):
             for number in (*self._choices(table, outcome), None):
                 if number is None and not self._may_do_nothing(table, outcome):
                     continue
-                after = self._hit(table, assigned) if outcome else assigned
+                after = self._hit(table, facts) if outcome else facts
                 target = table.next_without_action
                 if number is not None:
                     action = self._program.actions[number]
@@ -387,9 +408,9 @@ class Assignment:
                     target = table.next_by_hit[0 if outcome else 1]
                 leave(target, after)
 
-    def _hit(self, table: Table, assigned: Assigned) -> Assigned:
+    def _hit(self, table: Table, facts: Facts) -> Facts:
         meter = self._program.meters.get(table.direct_meter or "")
-        return assigned if meter is None or meter.target is None else self._write(meter.target, assigned)
+        return facts if meter is None or meter.target is None else self._write(meter.target, facts)
 
     @staticmethod
     def _choices(table: Table, hit: bool) -> Sequence[int]:
@@ -402,6 +423,13 @@ class Assignment:
     def _may_do_nothing(table: Table, hit: bool) -> bool:
         """A hit on an empty group, a miss without a default action."""
         return table.profile is not None or (not hit and table.default is None)
+
+
+def _may_fail(operation: ParserOp) -> bool:
+    """Whether the parser may end here."""
+    if isinstance(operation, SetField):
+        return isinstance(operation.value, Lookahead)
+    return isinstance(operation, Extract | Verify | Advance)
 
 
 def _targets(table: Table) -> tuple[str | None, ...]:

@@ -93,10 +93,9 @@ class EntryWriter:
         self.layout.write(self._writer)
         line(f'_Static_assert(sizeof(struct state) == {self.layout.size}, "state.py");')
         line("")
-        with self._writer.block("struct statistics"):
+        with self._writer.block("struct statistics", tail=" __attribute__((aligned(64)));"):
             for name in STATISTICS:
                 line(f"u64 {name};")
-        line("__attribute__((aligned(64)));")
         line("")
         line(f"enum {{ ASIDE = {max(1, self._deparser.aside())} }};")
         self._paste("entry.h")
@@ -148,7 +147,7 @@ class EntryWriter:
     def _digests(self) -> None:
         self._writer.line("")
         line = self._writer.line
-        line("__noinline int send_digest(struct xdp_md *ctx)")
+        line("__noinline int send_digest(void)")
         with self._writer.block(""):
             line("struct state *s = this_state();")
             line("")
@@ -225,7 +224,7 @@ class EntryWriter:
                 line("dump(ctx, EVENT_CLONE);")
         if EmitDigest in self._kinds:
             with self._writer.block("if (s->digest)"):
-                line("send_digest(ctx);")
+                line("send_digest();")
         if Resubmit in self._kinds:
             self._dump("s->resubmit_list", "EVENT_RESUBMIT")
         group = self._context.program.intrinsic("mcast_grp")
