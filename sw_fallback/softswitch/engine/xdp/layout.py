@@ -25,7 +25,7 @@ __all__ = ["COUNTER_BYTES", "METER_BYTES", "ArgumentLayout", "KeyLayout", "KeyPa
 
 COUNTER_BYTES = 16
 """Packets and octets, a u64 each."""
-METER_BYTES = 72
+METER_BYTES = 88
 """struct meter: see `runtime/meters.h`."""
 
 

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 from softswitch.engine.xdp.kernel import Map
 from softswitch.engine.xdp.layout import RowLayout
+from softswitch.engine.xdp.memory.meters import MappedMeter, clear_meter
 from softswitch.engine.xdp.memory.rows import Grace, RowMemory
+from softswitch.entities import MeterConfig
 from softswitch.errors import InvalidArgument, TableFull
 from softswitch.rows import Call, Row
 
-__all__ = ["Groups", "RowMirror", "Shared"]
+__all__ = ["Groups", "KeylessMirror", "RowMirror", "Shared"]
 
 
 class Groups(Protocol):
@@ -77,6 +79,8 @@ class RowMirror(ABC):
         Raises `TableFull`. A packet that meets the old row at this moment may stay uncounted.
         """
         before, number = row.place, self._filled(row)
+        if isinstance(row.meter, MappedMeter):
+            row.meter.move(self.rows.memory, self.rows.meter_at(number))
         self._relink(row, before, number)
         packets, octets = self.rows.counter(before)
         row.packets += packets
@@ -107,6 +111,15 @@ class RowMirror(ABC):
     def last_hit(self, row: Row) -> int:
         """When a program last hit the row, nanoseconds of the monotonic clock; zero: never."""
         return self.rows.last_hit(row.place)
+
+    def set_meter(self, row: Row, config: MeterConfig | None, now_ns: int) -> None:
+        """Start the row's direct meter anew; None: every packet is green. Raises `InvalidArgument`."""
+        at = self.rows.meter_at(row.place)
+        if config is None:
+            clear_meter(self.rows.memory, at)
+            row.meter = None
+        else:
+            row.meter = MappedMeter(self.rows.memory, at, config, now_ns)
 
     def flush(self) -> None:
         """Make all changes effective."""
@@ -153,3 +166,16 @@ class RowMirror(ABC):
         if self._profile is not None:
             self._profile.release(self.rows.word(number))
         self.rows.give_back(number)
+
+
+class KeylessMirror(RowMirror):
+    """A table without a key: it has a default action and nothing else."""
+
+    def _link(self, row: Row, number: int) -> None:
+        raise TableFull("a table without a key has no entries")
+
+    def _relink(self, row: Row, before: int, number: int) -> None:
+        raise LookupError("a table without a key has no entries")
+
+    def _unlink(self, row: Row) -> None:
+        raise LookupError("a table without a key has no entries")
