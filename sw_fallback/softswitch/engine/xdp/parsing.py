@@ -101,18 +101,17 @@ class ParserWriter:
 
     def _nested(self, name: str, shape: Structure) -> None:
         state, offsets = self._parser.states[name], self._places.states[name]
-        with self._writer.block(""):
-            self._writer.comment(f"state {name}", state.location)
-            if offsets is not None and len(offsets) == 1:
-                place = _Place(True, next(iter(offsets)))
-            else:
-                place = _Place(False, 0)
-                self._writer.line("p = data + at;")
-            for index, operation in enumerate(state.operations):
-                place = self._operation(operation, place)
-                if (name, index) in self._places.displaced:
-                    self._writer.line(f"s->moved |= {MOVED};")
-            self._select(state, place, shape)
+        self._writer.comment(f"state {name}", state.location)
+        if offsets is not None and len(offsets) == 1:
+            place = _Place(True, next(iter(offsets)))
+        else:
+            place = _Place(False, 0)
+            self._writer.line("p = data + at;")
+        for index, operation in enumerate(state.operations):
+            place = self._operation(operation, place)
+            if (name, index) in self._places.displaced:
+                self._writer.line(f"s->moved |= {MOVED};")
+        self._select(state, place, shape)
         for merge in shape.merges[name]:
             self._writer.label(self._context.names.label(merge))
             self._nested(merge, shape)

@@ -61,8 +61,10 @@ def bits_at(base: str, start: int, width: int) -> str:
     spare = 8 * end - start - width
     if end - first <= _PIECE:
         text = f"load_be{8 * (end - first)}({_at(base, first)})"
-        text = f"{text} >> {spare}" if spare else text
-        return text if 8 * (end - first) - spare == width else f"({text}) & {_mask(width)}"
+        whole = 8 * (end - first) - spare == width
+        if spare:
+            text = f"{text} >> {spare}" if whole else f"({text} >> {spare})"
+        return text if whole else f"{text} & {_mask(width)}"
     upper = f"load_be64({_at(base, first)}) << {8 - spare}"
     text = f"({upper} | load_be8({_at(base, end - 1)}) >> {spare})"
     return text if width == WORD else f"{text} & {_mask(width)}"
@@ -183,6 +185,10 @@ class HeaderBytes:
 
 
 def _at(base: str, offset: int) -> str:
+    """A pointer some bytes past another one, which may be a sum itself."""
+    pointer, plus, first = base.rpartition(" + ")
+    if plus and first.isdigit():
+        base, offset = pointer, int(first) + offset
     return f"{base} + {offset}" if offset else base
 
 
