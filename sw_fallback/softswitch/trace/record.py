@@ -35,9 +35,7 @@ class Verdict(IntEnum):
     """An `assert` or `assume` of the program did not hold."""
     TOO_MANY_PASSES = 6
     """Resubmitted, recirculated or cloned without end."""
-    SLOW_PATH = 7
-    """Handed from the kernel to the python engine, which tells the rest."""
-    NO_ROOM = 8
+    NO_ROOM = 7
     """The frame's new headers had no room in the kernel's buffer."""
 
 
@@ -82,7 +80,7 @@ class Record:
     """One packet's way through the switch."""
 
     time_ns: int
-    """Since 1970, when the switch had it done."""
+    """Since 1970, when the switch worked on it."""
     port: int
     """Where it came in."""
     frame: bytes

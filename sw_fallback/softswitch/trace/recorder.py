@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from softswitch.trace.record import Pass, Record, Step, Verdict
+from softswitch.trace.record import End, Pass, Record, Step, Verdict
 from softswitch.trace.tracer import Tracing
 
 __all__ = ["Recorder"]
@@ -34,10 +34,8 @@ class Recorder:
         self.steps = []
         self.ends = []
 
-    def finish(self, port: int, packet: bytes, out: Sequence[tuple[int, bytes]]) -> None:
-        """Tell about the packet, if a watch wants it. `out` is what left, in order."""
-        if not self.wanted:
-            return
+    def told(self, out: Sequence[tuple[int, bytes]]) -> tuple[list[Step], list[End]]:
+        """What was noted since `begin`, with names; `out` is what left, in order."""
         legend, frames = self._tracing.legend, iter(out)
         steps: list[Step] = []
         for step in self.steps:
@@ -49,6 +47,13 @@ class Recorder:
         for verdict, left in self.ends:
             frame = next(frames, (left, None))[1] if verdict == Verdict.LEFT else None
             ends.append(legend.end(verdict, left, frame))
-        error = legend.error(self.error)
+        return steps, ends
+
+    def finish(self, port: int, packet: bytes, out: Sequence[tuple[int, bytes]]) -> None:
+        """Tell about the packet, if a watch wants it. `out` is what left, in order."""
+        if not self.wanted:
+            return
+        steps, ends = self.told(out)
+        error = self._tracing.legend.error(self.error)
         record = Record(self._tracing.wall_ns(), port, packet, len(packet), tuple(steps), tuple(ends), error)
         self._tracing.tell(self.wanted, record)

@@ -16,7 +16,6 @@ _ENDS = {
     Verdict.NO_COPIES: "dropped: its multicast group has no members",
     Verdict.ASSERTION: "dropped by an assert of the program",
     Verdict.TOO_MANY_PASSES: "dropped: too many passes",
-    Verdict.SLOW_PATH: "goes on in the python engine",
     Verdict.NO_ROOM: "dropped: no room for its new headers",
 }
 _PASSES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from softswitch.engine.usage import Usage
@@ -9,7 +10,7 @@ from softswitch.engine.xdp.names import Names
 from softswitch.engine.xdp.terms import WORD, Term, ctype, words_of
 from softswitch.errors import UnsupportedConstruct
 from softswitch.program import Program
-from softswitch.program.expressions import FieldRef
+from softswitch.program.expressions import Expression, FieldRef
 
 __all__ = ["Context", "Numbers"]
 
@@ -27,18 +28,36 @@ class Context:
     signed ones, sign-extended), or an array of u64 words, the least significant first, above 64 bits.
     """
 
-    def __init__(self, program: Program, numbers: Numbers, *, drop_port: int, cpu_port: int | None, cells: int) -> None:
-        """`cells`: COUNTER_CELLS, how many CPUs count apart."""
+    def __init__(
+        self,
+        program: Program,
+        numbers: Numbers,
+        *,
+        drop_port: int,
+        cpu_port: int | None,
+        cells: int,
+        filters: Sequence[Expression] | None = None,
+        generation: int = 0,
+    ) -> None:
+        """`cells`: COUNTER_CELLS, how many CPUs count apart. `filters`: what the packets to tell about are chosen by;
+        None: nobody traces, and nothing is told. `generation` is in the records of this translation."""
         self.program = program
+        self.filters = filters
+        self.generation = generation
         self.numbers = numbers
         self.names = Names()
-        self.usage = Usage(program)
+        self.usage = Usage(program, also_read=filters or ())
         self.cells = cells
         spec = program.intrinsic("egress_spec")
         self.drop_value = drop_port & ((1 << spec.width) - 1) if spec else drop_port
         self.drop_port = drop_port
         self.cpu_port = cpu_port
         self.no_error = program.errors.get("NoError", 0)
+
+    @property
+    def traces(self) -> bool:
+        """Whether the code tells where each packet went."""
+        return self.filters is not None
 
     def error_code(self, name: str) -> int:
         """The number of a core parser error; the behavioural model makes up the missing ones, so does this."""
