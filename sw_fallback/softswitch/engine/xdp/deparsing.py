@@ -176,22 +176,21 @@ class DeparserWriter:
             line(_NO_ROOM)
         line("struct state *s = &w->state;")
         self._pointers()
-        line("u32 to = 0, size = 0;")
-        for name in self._order:
+        line("u32 size = 0;")
+        for index, name in enumerate(self._order):
+            line(f"w->to[{index}] = size;")
             line(f"size += {self._context.valid(name)} * {self._layouts[name].size};")
         line("const s32 shift = (s32)size - s->at;")
+        line("barrier(); /* loading again is better than much on the stack, which callers and callees share */")
         self._put_aside()
         with self._writer.block("if (shift && bpf_xdp_adjust_head(ctx, -shift))"):
             line(_NO_ROOM)
         line("data = (u8 *)(long)ctx->data;")
         line("end = (u8 *)(long)ctx->data_end;")
-        line("to = 0;")
-        for name in self._order:
-            layout = self._layouts[name]
+        for index, name in enumerate(self._order):
             with self._writer.block(f"if ({self._context.valid(name)})"):
-                self._point(f"(to & {(1 << total.bit_length()) - 1:#x})", layout.size)
+                self._point(f"(w->to[{index}] & {(1 << total.bit_length()) - 1:#x})", self._layouts[name].size)
                 self._put_back(name)
-            line(f"to += {self._context.valid(name)} * {layout.size};")
         line("return 0;")
 
     def _put_aside(self) -> None:
@@ -202,7 +201,6 @@ class DeparserWriter:
                     self._point(self._place(name), layout.size)
                     for text in copy(f"w->aside + {self._aside_at(name)}", "p", layout.size):
                         self._writer.line(text)
-            self._writer.line(f"to += {self._context.valid(name)} * {layout.size};")
 
     def _put_back(self, name: str) -> None:
         """A header at `p`, from where it was or from its fields."""
@@ -233,7 +231,7 @@ class DeparserWriter:
             tests.append(f"{self._context.place(name)} != FRESH")
         if self._emitted_once(name):
             place = self._context.place(name) if kept else str(self._places.constant(name) or 0)
-            tests.append(f"{place} + shift != (s32)to")
+            tests.append(f"{place} + shift != w->to[{self._order.index(name)}]")
         return tests
 
     def _emitted_once(self, name: str) -> bool:
@@ -243,6 +241,12 @@ class DeparserWriter:
         before = self._emitted[: self._emitted.index(name)]
         return sum(self._layouts[other].size for other in before if has_place(self._context, other))
 
+    @property
+    def headers(self) -> int:
+        """How many headers `rearrange` has to place."""
+        return len(self._order)
+
+    @property
     def aside(self) -> int:
-        """Bytes that `rearrange` needs to put headers aside."""
+        """Bytes that it needs to put headers aside."""
         return sum(self._layouts[name].size for name in self._emitted if has_place(self._context, name))

@@ -97,7 +97,7 @@ class EntryWriter:
             for name in STATISTICS:
                 line(f"u64 {name};")
         line("")
-        line(f"enum {{ ASIDE = {max(1, self._deparser.aside())} }};")
+        line(f"enum {{ ASIDE = {max(1, self._deparser.aside)}, HEADERS = {max(1, self._deparser.headers)} }};")
         self._paste("entry.h")
         if needs_moment(self._context):
             self._paste("timestamps.h")

@@ -10,12 +10,15 @@ struct event {
 	u16 size;
 };
 
-/* The state and the frame lie between their events, so that a record is sent as it lies here. */
+/* The state and the frame lie behind their events, so that a record is sent as it lies here. `to` has the new places of
+ * headers that are put together anew, `aside` their old bytes.
+ */
 struct workspace {
 	struct event before_state;
 	struct state state;
 	struct event before_frame;
 	u8 frame[FRAME_ROOM];
+	u16 to[HEADERS];
 	u8 aside[ASIDE];
 };
 
