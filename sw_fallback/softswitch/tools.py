@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from softswitch.binding import ActionNumbers
+from softswitch.engine.xdp.context import Context
+from softswitch.engine.xdp.source import generate
+from softswitch.errors import PipelineError
 from softswitch.inquiry import ClientTls, Inquiry, InquiryError
+from softswitch.p4info import P4Info
+from softswitch.program import read_program
 from softswitch.server.introspection_requests import MAX_FRAME, TraceRequest
 from softswitch.stats_text import stats_text
 from softswitch.trace.capture import Capture
@@ -74,6 +80,11 @@ def _add_stats(commands: Any) -> None:
 def _add_dump(commands: Any) -> None:
     command = commands.add_parser("dump-c", help="the code that the program became")
     _add_connection(command)
+    group = command.add_argument_group("a program instead of a running switch, as the XDP engine would run it")
+    group.add_argument("--p4info", type=Path, metavar="FILE", help="P4Info in text format")
+    group.add_argument("--config", type=Path, metavar="FILE", help="the program compiled to BMv2 JSON")
+    group.add_argument("--cpu-port", type=int, metavar="PORT", help="as the switch's")
+    group.add_argument("--drop-port", type=int, default=511, metavar="PORT", help="as the switch's")
     command.set_defaults(run=_dump)
 
 
@@ -123,11 +134,30 @@ def _stats(given: argparse.Namespace) -> None:
 
 
 def _dump(given: argparse.Namespace) -> None:
+    if given.p4info is not None or given.config is not None:
+        print(_translated(given), end="")
+        return
     with _inquiry(given) as switch:
         answer = switch.source()
     if answer["language"] == "python":
         print("softswitch: this switch runs on the python engine: here is its Python", file=sys.stderr)
     print(answer["source"], end="")
+
+
+def _translated(given: argparse.Namespace) -> str:
+    """The C of a program in files."""
+    if given.p4info is None or given.config is None:
+        raise InquiryError("--p4info and --config go together", wrong_question=True)
+    try:
+        P4Info.load(given.p4info)
+        program = read_program(given.config)
+        cells = 1 << ((os.cpu_count() or 1) - 1).bit_length()
+        context = Context(
+            program, ActionNumbers(program), drop_port=given.drop_port, cpu_port=given.cpu_port, cells=cells
+        )
+        return generate(context).text
+    except PipelineError as error:
+        raise InquiryError(str(error)) from error
 
 
 def _trace(given: argparse.Namespace) -> None:

@@ -86,6 +86,14 @@ async def test_dump_says_that_it_is_python(running: Inside, capsys: pytest.Captu
     assert "python engine" in shown.err
 
 
+def test_dump_of_files_is_c(capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["--p4info", str(PROGRAM.p4info_path), "--config", str(PROGRAM.json_path), "--cpu-port", "255"]
+    assert cli.main(["dump-c", *files]) == 0
+    shown = capsys.readouterr().out
+    assert 'SEC("xdp")' in shown
+    assert "table ingress.mac_table, p4runtime_entities.p4:" in shown
+
+
 async def test_trace_as_lines(running: Inside, capsys: pytest.CaptureFixture[str]) -> None:
     assert await traced(running) == 0
     shown = capsys.readouterr()
@@ -182,6 +190,8 @@ async def test_mutual_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 WRONG = {
     "TLS files without TLS": (["stats", "--grpc-server-cert", "x"], "mean nothing without --grpc-server-ssl"),
     "missing TLS file": (["stats", "--grpc-server-ssl", "--grpc-server-cacert", "/nonexistent"], "/nonexistent"),
+    "half a program": (["dump-c", "--config", "x"], "--p4info and --config go together"),
+    "no program": (["dump-c", "--config", "/nonexistent/x", "--p4info", "/nonexistent/y"], "/nonexistent/y"),
     "two on standard output": (["trace", "--json", "-w", "-"], "both want standard output"),
 }  # fmt: skip
 
