@@ -8,6 +8,7 @@ from typing import Protocol
 from softswitch.binding import ActionNumbers
 from softswitch.engine.python import PythonEngine, Stores
 from softswitch.program import Program
+from softswitch.selectors import ProfileMirror
 from softswitch.stats import Stats
 
 __all__ = ["KernelEngine", "LoadKernelEngine"]
@@ -23,6 +24,9 @@ class KernelEngine(Protocol):
     @property
     def clock(self) -> Callable[[], int]:
         """Nanoseconds of the clock that the kernel's timestamps and last hits are of."""
+
+    def profile(self, name: str) -> ProfileMirror:
+        """What has to be told of changes of a profile."""
 
     def pair(self, python: PythonEngine, emit_digest: Callable[[int, tuple[int, ...]], None], stats: Stats) -> None:
         """Let this engine finish what the kernel hands over, and take its digests."""

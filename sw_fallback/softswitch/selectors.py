@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from softswitch.entities import ActionCall, ActionSet, GroupMember, GroupRef, MemberRef, SelectorGroup, SelectorMember
 from softswitch.errors import EntryExists, EntryNotFound, InvalidArgument, StillReferenced, TableFull
 from softswitch.p4info import ActionProfileInfo
 from softswitch.rows import Call
 
-__all__ = ["ActionResolver", "ProfileStore"]
+__all__ = ["ActionResolver", "ProfileMirror", "ProfileStore"]
 
 MAX_WEIGHT = 65536
 """Seats of a group: weights above this say that a client sent nonsense."""
@@ -64,11 +65,19 @@ class _Group(Call):
         self.described = described
 
 
+class ProfileMirror(Protocol):
+    """A second copy of a profile, which an engine outside of this process reads."""
+
+    def refresh(self, target: Call) -> None:
+        """A member has another action or arguments, or a group other members. Raises `TableFull`."""
+
+
 class ProfileStore:
     """The members and groups of one action profile or selector."""
 
-    def __init__(self, info: ActionProfileInfo, resolver: ActionResolver) -> None:
+    def __init__(self, info: ActionProfileInfo, resolver: ActionResolver, mirror: ProfileMirror | None = None) -> None:
         self.info = info
+        self._mirror = mirror
         self._resolver = resolver
         self._members: dict[int, _Member] = {}
         self._groups: dict[int, _Group] = {}
@@ -91,6 +100,7 @@ class ProfileStore:
         found = self.member(member.member_id)
         found.action, found.params = self._resolver.resolve(member.action)
         found.described = member
+        self._refresh(found)
 
     def delete_member(self, member_id: int) -> None:
         found = self.member(member_id)
@@ -124,6 +134,11 @@ class ProfileStore:
         self._unseat(found)
         found.described = SelectorGroup(group.profile_id, group.group_id, group.members, found.described.max_size)
         self._seat(found, seated)
+        self._refresh(found)
+
+    def _refresh(self, target: Call) -> None:
+        if self._mirror is not None:
+            self._mirror.refresh(target)
 
     def delete_group(self, group_id: int) -> None:
         found = self.group(group_id)

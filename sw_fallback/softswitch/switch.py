@@ -28,7 +28,6 @@ from softswitch.entities import (
 )
 from softswitch.errors import InvalidArgument, UnknownId
 from softswitch.kernel_engine import KernelEngine, LoadKernelEngine
-from softswitch.meters import Meter
 from softswitch.p4info import P4Info, P4InfoSource
 from softswitch.program import DeviceConfig, Program, read_program
 from softswitch.program.controls import Action
@@ -220,7 +219,8 @@ class Switch:
         for info in self.p4info.profiles.values():
             users = [self._binding.tables[table] for table in info.table_ids if table in self._binding.tables]
             actions = {action_id: action for user in users for action_id, action in user.actions.items()}
-            self._profiles[info.id] = ProfileStore(info, _resolver(actions, numbers))
+            mirror = None if self.kernel is None else self.kernel.profile(info.name)
+            self._profiles[info.id] = ProfileStore(info, _resolver(actions, numbers), mirror)
 
     def _make_tables(self, numbers: ActionNumbers) -> None:
         names = {action.id: action.name for action in self.program.actions.values()}
@@ -350,8 +350,8 @@ class Switch:
     def set_direct_meter(self, key: TableKey, config: MeterConfig | None) -> None:
         """Configure the entry's meter; None: back to all green."""
         _known("direct meter of table", self._binding.direct_meters, key.table_id)
-        row = self._table(key.table_id).row(key)
-        row.meter = None if config is None else Meter(config, self._clock())
+        table = self._table(key.table_id)
+        table.set_meter(table.row(key), config)
 
     def meter(self, meter_id: int, index: int) -> MeterConfig | None:
         """The configuration of one cell of an indirect meter; None: not configured."""

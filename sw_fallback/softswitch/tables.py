@@ -7,9 +7,21 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from softswitch.binding import ActionNumbers, TableBinding
-from softswitch.entities import ActionCall, Counter, Exact, FieldMatch, Lpm, Range, TableEntry, TableKey, Ternary
+from softswitch.entities import (
+    ActionCall,
+    Counter,
+    Exact,
+    FieldMatch,
+    Lpm,
+    MeterConfig,
+    Range,
+    TableEntry,
+    TableKey,
+    Ternary,
+)
 from softswitch.errors import EntryExists, EntryNotFound, InvalidArgument, NotPermitted, TableFull
 from softswitch.lookup import ExactIndex, LpmIndex, RangeIndex, TernaryIndex
+from softswitch.meters import Meter
 from softswitch.p4info import MatchType
 from softswitch.program.controls import MatchKind, Table
 from softswitch.rows import Call, Row
@@ -46,6 +58,9 @@ class TableMirror(Protocol):
 
     def clear_counter(self, row: Row) -> None:
         """Count from zero."""
+
+    def set_meter(self, row: Row, config: MeterConfig | None, now_ns: int) -> None:
+        """Configure the row's meter, which both engines share, and put it into the row."""
 
     def last_hit(self, row: Row) -> int:
         """When the row was last hit there, nanoseconds of the switch's clock; zero: never."""
@@ -374,6 +389,13 @@ class TableState:
         if self._mirror is not None:
             self._mirror.clear_counter(row)
         row.packets, row.octets = value.packets, value.octets
+
+    def set_meter(self, row: Row, config: MeterConfig | None) -> None:
+        """Configure the direct meter of a row; None: every packet is green."""
+        if self._mirror is not None:
+            self._mirror.set_meter(row, config, self._clock())
+        else:
+            row.meter = None if config is None else Meter(config, self._clock())
 
     def last_hit(self, row: Row) -> int:
         """When the row was last hit, or else written."""

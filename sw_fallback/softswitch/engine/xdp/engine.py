@@ -14,13 +14,14 @@ from softswitch.engine.python import PythonEngine, Stores
 from softswitch.engine.xdp.compiler import CompileError, compile_object
 from softswitch.engine.xdp.context import Context, Numbers
 from softswitch.engine.xdp.entry import STATISTICS
-from softswitch.engine.xdp.events import DigestEvent, OutEvent, decode
+from softswitch.engine.xdp.events import DigestEvent, OutEvent, StateEvent, decode
 from softswitch.engine.xdp.kernel import KernelError, Map, Object, RingBuffer, possible_cpus, run
 from softswitch.engine.xdp.memory import Mirrors
 from softswitch.engine.xdp.resume import Resume
 from softswitch.engine.xdp.source import generate
 from softswitch.errors import EngineUnavailable
 from softswitch.program import Program
+from softswitch.selectors import ProfileMirror
 from softswitch.stats import Stats
 
 __all__ = ["XdpEngine"]
@@ -94,6 +95,10 @@ class XdpEngine:
         """File descriptor of the program to attach."""
         return self._object.programs["softswitch"]
 
+    def profile(self, name: str) -> ProfileMirror:
+        """What has to be told of changes of a profile."""
+        return self._mirrors.profiles[name]
+
     # Ports
 
     def connect(self, port: int, ifindex: int) -> None:
@@ -150,8 +155,11 @@ class XdpEngine:
                 self._emit_digest(layout, members)
             case OutEvent(port, frame):
                 self._out.append((port, frame))
-            case _ if self._resume is not None:
-                self._out += self._resume.run(event)
+            case StateEvent():
+                if self._resume is not None:
+                    self._out += self._resume.run(event)
+            case _:
+                pass
 
     # State
 
@@ -175,7 +183,7 @@ class _Statistics:
 
     def __init__(self, counters: Map) -> None:
         self._cells = counters.memory().cast("Q")
+        self._stride = counters.stride // 8
 
     def read(self) -> dict[str, int]:
-        width = len(STATISTICS)
-        return {name: sum(self._cells[index::width]) for index, name in enumerate(STATISTICS)}
+        return {name: sum(self._cells[index :: self._stride]) for index, name in enumerate(STATISTICS)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from softswitch.engine.xdp.context import Context
 from softswitch.engine.xdp.layout import ArgumentLayout, KeyLayout, RowLayout
-from softswitch.engine.xdp.memory import row_count
-from softswitch.engine.xdp.memory.declarations import index_text
+from softswitch.engine.xdp.memory import index_text, row_count
+from softswitch.engine.xdp.memory.profiles import profile_counts
 from softswitch.engine.xdp.terms import WORD, words_of
 from softswitch.engine.xdp.writer import Writer
 from softswitch.program.controls import Action, ActionProfile, KeyField, MatchKind, Table
@@ -122,7 +122,7 @@ class TableLookups:
         writer.line("")
         writer.comment(f"table {table.name}", table.location)
         self._struct(stem, layout, actions, writer)
-        writer.line(f"TABLE_ROWS({stem}, {row_count(table.size, changes=not table.entries)});")
+        writer.line(f"TABLE_ROWS({stem}, {row_count(table.size)});")
         if table.key:
             self._find(table, stem, writer)
         if is_changeable(table):
@@ -172,9 +172,9 @@ class TableLookups:
         writer.line("")
         writer.comment(f"action profile {profile.name}", profile.location)
         self._struct(stem, self.members[profile.name], self._profile_actions(profile.name), writer)
-        writer.line(f"PROFILE({stem}, struct {stem}_row);")
-        with writer.block(f"static __always_inline struct {stem}_row *{stem}_choose(u32 group, u64 hash)"):
-            writer.line(f"return profile_choose(&{stem}_groups, &{stem}_seats, &{stem}_members, group, hash);")
+        users = [table for table in self.tables if table.profile == profile.name]
+        groups, seats, members = profile_counts(profile, users)
+        writer.line(f"PROFILE({stem}, {groups}, {seats}, {members});")
 
     def _arrays(self, writer: Writer) -> None:
         program, names = self._context.program, self._context.names
