@@ -24,12 +24,12 @@ ACTION = 5
 """The number of the one action, `serve(u32 value, u128 wide, u16 small)`."""
 MISS = 0xFFFFFFFF
 
-_ACTION = Action(
+SERVE = Action(
     0, "serve", (Parameter("value", 32), Parameter("wide", 128), Parameter("small", 16)), body=(), location=NOWHERE
 )
 
 
-def runtime(*names: str) -> str:
+def runtime(*names: str, cells: int = CELLS) -> str:
     """What stands at the top of a program: headers, our types and these of the runtime's files."""
     texts = [files("softswitch.engine.xdp").joinpath("runtime", name).read_text("utf-8") for name in names]
     head = f"""\
@@ -38,13 +38,19 @@ def runtime(*names: str) -> str:
 #include <bpf/bpf_helpers.h>
 
 #define CPUS {CELLS}
-#define COUNTER_CELLS {CELLS}
+#define COUNTER_CELLS {cells}
 
 """
     return head + "\n".join(texts)
 
 
 LICENSE = 'char _license[] SEC("license") = "GPL";\n'
+
+
+def load(text: str, *names: str, cells: int = CELLS) -> Object:
+    """A program of these of the runtime's files and then this text."""
+    source = "\n".join((runtime("types.h", "tables.h", *names, cells=cells), text, LICENSE))
+    return Object.load(compile_object(source), name="memory")
 
 
 def make_table(
@@ -90,7 +96,7 @@ class TableProgram:
         """`further`: C text at its end; `extra`: runtime files beside tables.h."""
         self.table = table
         self.key = KeyLayout(table.key)
-        self.layout = RowLayout.of(table, [_ACTION], CELLS, with_key=table.kind is MatchKind.EXACT)
+        self.layout = RowLayout.of(table, [SERVE], CELLS, with_key=table.kind is MatchKind.EXACT)
         self.hash_keys = random_hash_keys()
         rodata = {"hash_keys": self.hash_keys}
         self.object = Object.load(compile_object(self._source(further, extra)), name="table", rodata=rodata)
