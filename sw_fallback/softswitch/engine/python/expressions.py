@@ -78,7 +78,7 @@ class Expressions:
             case Unary(UnaryOp.BOOL_TO_DATA, BoolConstant(value)):
                 return constant(int(value))
             case Unary(UnaryOp.BOOL_TO_DATA, operand):
-                return Term(f"1 if {self.condition(operand).text} else 0", 0, 1)
+                return Term(f"1 if {self.condition(operand).wrapped()} else 0", 0, 1)
             case Unary(UnaryOp.INVERT, operand):
                 term = self.integer(operand)
                 return Term(f"~{term.wrapped()}", ~term.high, ~term.low)
@@ -86,12 +86,12 @@ class Expressions:
                 return _ARITHMETIC[op](self.integer(left), self.integer(right))
             case Choice(condition, then, otherwise):
                 one, other = self.integer(then), self.integer(otherwise)
-                text = f"{one.wrapped()} if {self.condition(condition).text} else {other.wrapped()}"
+                text = f"{one.wrapped()} if {self.condition(condition).wrapped()} else {other.wrapped()}"
                 return Term(text, min(one.low, other.low), max(one.high, other.high))
             case BoolConstant(value):
                 return constant(int(value))
             case Valid() | Unary() | Binary():
-                return Term(f"1 if {self.condition(expression).text} else 0", 0, 1)
+                return Term(f"1 if {self.condition(expression).wrapped()} else 0", 0, 1)
             case _:
                 return self._stateful(expression)
 

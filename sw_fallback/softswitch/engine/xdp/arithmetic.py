@@ -312,12 +312,8 @@ class Arithmetic:
         kind = Kind.INT if width <= 32 else Kind.S64
         if width in (8, 16, 32, 64):
             return Value((f"(s{width}){value.operand()}",), -half, half - 1, kind)
-        if width < 32:
-            low = self.and_(value, constant(2 * half - 1), None)
-            text = f"({low.cast(Kind.INT)} ^ {number(half)}) - {number(half)}"
-        else:
-            low = self.and_(value, constant(2 * half - 1), None)
-            text = f"({low.cast(Kind.S64)} ^ {number(half)}) - {number(half, Kind.S64)}"
+        low = self.and_(value, constant(2 * half - 1), None)
+        text = f"({low.cast(kind)} ^ {number(half, kind)}) - {number(half, kind)}"
         return Value((text,), -half, half - 1, kind)
 
     # Choices

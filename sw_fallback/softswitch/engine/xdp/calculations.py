@@ -45,7 +45,7 @@ _CRCS = {
 _CRCS |= {f"{name}_custom": _CRCS[name] for name in ("crc32", "crc16")}
 _SUMS = frozenset({"csum16", "cksum16"})
 _FOLDS = {"xor16": "xor16_fold", "xor32": "xor32_fold"}
-_UNITS = {**dict.fromkeys(_CRCS, 8), **dict.fromkeys(_SUMS, 16), "xor16": 16, "xor32": 32}
+_UNITS = {**dict.fromkeys(_CRCS, 8), "xor16": 16, "xor32": 32}
 """Bits of input after which the place of what follows does not matter any more."""
 Items = Sequence[FieldRef | SizedConstant]
 
@@ -97,7 +97,8 @@ class Calculations:
         unit = _UNITS.get(algorithm)
         headers = list(dict.fromkeys(run.header for run in runs if run.header is not None))
         width = ALGORITHMS[algorithm][1]
-        if not headers or (unit is not None and all(run.width % unit == 0 for run in runs)):
+        whole = unit is not None and all(run.width % unit == 0 for run in runs)
+        if not headers or whole or algorithm in _SUMS:
             text = self._chain(algorithm, runs)
             return _result(self._writer.temporary(_ctype(width), text), width)
         if len(headers) > _MAX_CASES:
@@ -207,33 +208,42 @@ class Calculations:
 
     def _sum(self, runs: Sequence[_Run]) -> str:
         """2**16 is 1 modulo 2**16 - 1, so only an item's place within its 16-bit word counts."""
-        always = [term for run in runs if run.header is None for term in self._terms(run.items)]
-        first, *more = _sums(always) or ["0"]
-        if not more and all(run.header is None for run in runs):
-            return f"csum16_fold({first})"
-        name = self._writer.variable("u64", first)
-        for text in more:
-            self._writer.line(f"{name} += {text};")
+        if all(run.header is None for run in runs):
+            items = [item for run in runs for item in run.items]
+            end = sum(item.width for item in items)
+            first, *more = _sums(self._terms(items, -end % 16)) or ["0"]
+            if not more:
+                return f"csum16_fold({first})"
+            name = self._writer.variable("u64", first)
+            for text in more:
+                self._writer.line(f"{name} += {text};")
+            return f"csum16_fold({name})"
+        name = self._writer.variable("u64", "0")
+        part = "" if all(run.width % 16 == 0 for run in runs) else self._writer.variable("u32", "0")
 
         def write(items: Items) -> None:
-            for text in _sums(self._terms(items)):
+            rest = sum(item.width for item in items) % 16
+            if rest:  # what came before moves on by a part of a word
+                self._writer.line(f"{name} = csum16_shift({name}, {rest});")
+                self._writer.line(f"{part} += {rest};")
+            for text in _sums(self._terms(items, 0)):
                 self._writer.line(f"{name} += {text};")
 
-        self._each([run for run in runs if run.header is not None], write)
-        return f"csum16_fold({name})"
+        self._each(runs, write)
+        return f"csum16_fold(csum16_shift({name}, -{part} & 15))" if part else f"csum16_fold({name})"
 
-    def _terms(self, items: Items) -> list[Value]:
-        """Numbers of at most 47 bits whose sum has the remainder of the items."""
-        shift, found = (sum(item.width for item in items) + 15) // 16 * 16, []
-        for item in items:
-            shift -= item.width
+    def _terms(self, items: Items, shift: int) -> list[Value]:
+        """Numbers of at most 47 bits whose sum has the remainder of the items with `shift` zero bits after them."""
+        found = []
+        for item in reversed(items):
             value = self._item(item)
             for half in range(0, item.width, 32):
                 part = self._arithmetic.shift_right(value, constant(half), 32)
                 part = self._arithmetic.and_(part, constant(0xFFFFFFFF), None)
                 if part.constant != 0:
                     found.append(self._arithmetic.shift_left(part, constant(shift % 16), None))
-        return found
+            shift += item.width
+        return found[::-1]
 
 
 def _sums(terms: Sequence[Value]) -> list[str]:

@@ -72,7 +72,11 @@ class Value:
     """Never above this."""
     kind: Kind = Kind.U64
     ones: int = -1
-    """Bits that may be set; all of them (-1) where it may be negative."""
+    """Bits that may be set; all of them (-1) where it may be negative, and those of `high` where nobody says more."""
+
+    def __post_init__(self) -> None:
+        if self.ones < 0 <= self.low:
+            object.__setattr__(self, "ones", (1 << self.high.bit_length()) - 1)
 
     @property
     def constant(self) -> int | None:
@@ -176,12 +180,11 @@ def _split(text: str, op: str) -> list[str]:
 
 
 def number(value: int, kind: Kind | None = None) -> str:
-    """A literal; of at least this type where one is given."""
+    """A literal; of this type where one is given that holds it."""
     if value < 0:
         return f"({value})" if value >= -(1 << 31) else f"(s64){value & FULL:#x}ull"
     digits = str(value) if value < 256 else f"{value:#x}"
-    natural = _literal_kind(value)
-    wanted = natural if kind is None or kind < natural else kind
+    wanted = kind if kind is not None and kind.holds(value, value) else _literal_kind(value)
     return digits + ("", "u", "ll", "ull")[wanted]
 
 

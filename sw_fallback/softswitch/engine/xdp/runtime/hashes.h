@@ -145,6 +145,12 @@ static __always_inline u16 csum16_fold(u64 sum)
 	return ~((sum >> 16) + sum);
 }
 
+/* Such a sum when fewer than 16 bits are to follow, so that words begin elsewhere. */
+static __always_inline u64 csum16_shift(u64 sum, u32 bits)
+{
+	return ((sum >> 32) + (u32)sum) << bits;
+}
+
 /* The exclusive or of the 16-bit and of the 32-bit parts of words that have been put together in the same way. */
 static __always_inline u16 xor16_fold(u64 words)
 {
