@@ -108,6 +108,8 @@ class Assignment:
         for checksum in self._program.checksums:
             if checksum.verify:
                 facts = self._verify(checksum, facts)
+        for watched in self._context.filters or ():
+            self._read(watched, facts)
         facts = self._pipeline(self._program.ingress, facts)
         self._read_intrinsics(("mcast_grp", "egress_spec"), facts)
         facts = self._pipeline(self._program.egress, self._intrinsics(EGRESS_START, facts))

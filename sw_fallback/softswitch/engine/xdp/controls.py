@@ -12,6 +12,7 @@ from softswitch.engine.xdp.layout import ArgumentLayout
 from softswitch.engine.xdp.lookups import is_changeable
 from softswitch.engine.xdp.statements import Statements
 from softswitch.engine.xdp.terms import WORD, Term, literal, words_of
+from softswitch.engine.xdp.traces import Traces
 from softswitch.engine.xdp.writer import Writer
 from softswitch.errors import MalformedPipeline
 from softswitch.program.controls import Action, Condition, Pipeline, Table
@@ -32,6 +33,7 @@ class PipelineWriter:
         self._writer = writer
         self._pipeline = pipeline
         self._expressions = Expressions(context, writer)
+        self._traces = Traces(context, writer)
 
     def write(self) -> None:
         """Write the whole pipeline. Raises `MalformedPipeline` for one with a cycle."""
@@ -122,6 +124,7 @@ class PipelineWriter:
         by_action = go if table.next_by_hit is None else None
         if not table.key:
             line(f"struct {stem}_row *row = {stem}_default();")
+            self._traces.step(table, False, "row")
         elif not is_changeable(table):
             self._hit_or_constant(table, stem, go)
             return
@@ -131,8 +134,10 @@ class PipelineWriter:
                 line("const u8 hit = row != NULL;")
             with self._writer.block("if (row)"):
                 self._touch(table)
+                self._traces.step(table, True, "row")
             with self._writer.block("else"):
                 line(f"row = {stem}_default();")
+                self._traces.step(table, False, "row")
         with self._writer.block("if (row)"):
             self._dispatch(table, "row", by_action)
         if by_action is not None:
@@ -157,6 +162,7 @@ class PipelineWriter:
                 go(table.next_by_hit[0])
         with self._writer.block("else"):
             default = table.default
+            self._traces.miss(table, self._constant_action(table))
             if default is not None:
                 action = self._context.program.actions[default.action_id]
                 self._body(action, {index: literal(value) for index, value in enumerate(default.arguments)})
@@ -170,6 +176,7 @@ class PipelineWriter:
     def _run_row(self, table: Table, stem: str, by_action: Callable[[str | None], None] | None) -> None:
         """Run what a row says: its own action, or the one of a member of its group."""
         if table.profile is None:
+            self._traces.step(table, True, "row")
             self._dispatch(table, "row", by_action)
             return
         profile = self._context.program.profiles[table.profile]
@@ -183,6 +190,7 @@ class PipelineWriter:
                 calculations = Calculations(self._context, self._writer)
                 line(f"chosen = {calculations.of(profile.selector.algorithm, profile.selector.inputs).text};")
             line(f"struct {name}_row *member = group_member(&{name}_seats, &{name}_rows, group, chosen);")
+        self._traces.step(table, True, "member")
         with self._writer.block("if (member)"):
             self._dispatch(table, "member", by_action)
         if by_action is not None:
@@ -207,6 +215,12 @@ class PipelineWriter:
         if table.key or table.default is None or not table.default.constant:
             return None
         return self._context.program.actions[table.default.action_id], table.default.arguments
+
+    def _constant_action(self, table: Table) -> int | None:
+        """The number of the action that every miss runs."""
+        if table.default is None:
+            return None
+        return self._context.numbers[self._context.program.actions[table.default.action_id].name]
 
     @staticmethod
     def _after(table: Table, action: Action) -> str | None:

@@ -12,9 +12,11 @@ from softswitch.engine.xdp.parsing import ParserWriter
 from softswitch.engine.xdp.places import find_places
 from softswitch.engine.xdp.state import TIMESTAMPS, StateLayout, needs_moment
 from softswitch.engine.xdp.terms import WORD
+from softswitch.engine.xdp.traces import Traces
 from softswitch.engine.xdp.writer import Writer
 from softswitch.program.parsers import Execute
 from softswitch.program.statements import Assert, EmitDigest, Recirculate, Resubmit, Truncate, flatten
+from softswitch.trace.record import Verdict
 
 __all__ = ["STATISTICS", "EntryWriter"]
 
@@ -29,13 +31,15 @@ STATISTICS = (
     "unknown_port",
     "events_lost",
     "foreign",
+    "traces_lost",
 )
 """Members of `struct statistics`, u64 each, in order: those of `softswitch.stats.Stats` that a packet's way through the
 kernel counts, and
 no_room       packets dropped because the frame has no room for its headers, or would have less than 14 bytes
 unknown_port  packets for a port that neither the kernel nor user space has
 events_lost   packets dropped because user space was told too much at once
-foreign       frames from interfaces that are no port, which go on to the kernel's network stack"""
+foreign       frames from interfaces that are no port, which go on to the kernel's network stack
+traces_lost   packets that somebody traced and that could not be told of"""
 
 _ZEROED_AT_ONCE = 512
 """Bytes that clang turns into plain stores; it refuses to call a memset."""
@@ -54,6 +58,7 @@ class EntryWriter:
         """Where the members of `struct state` are in a dump."""
         self._deparser = DeparserWriter(context, writer, self._places)
         self._kinds = context.usage.kinds
+        self._traces = Traces(context, writer)
         self._spec = context.intrinsic("egress_spec") or "s->spec"
 
     def lazy_fields(self, node: str) -> list[str]:
@@ -98,7 +103,12 @@ class EntryWriter:
                 line(f"u64 {name};")
         line("")
         line(f"enum {{ ASIDE = {max(1, self._deparser.aside)}, HEADERS = {max(1, self._deparser.headers)} }};")
+        line(f"#define GENERATION {self._context.generation}")
         self._paste("entry.h")
+        if self._context.traces:
+            line("")
+            self._traces.constants()
+            self._paste("trace_steps.h")
         if needs_moment(self._context):
             self._paste("timestamps.h")
 
@@ -125,6 +135,8 @@ class EntryWriter:
         with self._writer.block(""):
             self._deparser.write()
         self._paste("events.h")
+        if self._context.traces:
+            self._paste("traces.h")
         if EmitDigest in self._kinds:
             self._digests()
         if Truncate in self._kinds:
@@ -202,14 +214,15 @@ class EntryWriter:
         self._set("packet_length", "s->size")
         self._set_time("ingress_global_timestamp")
 
-    def _drop(self, counter: str) -> None:
+    def _drop(self, counter: str, verdict: Verdict) -> None:
+        self._traces.end(verdict)
         self._writer.line(f"counts->{counter}++;")
         self._writer.line("return XDP_DROP;")
 
     def _drop_if_failed(self) -> None:
         if Assert in self._kinds:
             with self._writer.block("if (s->failed)"):
-                self._drop("assertions_failed")
+                self._drop("assertions_failed", Verdict.ASSERTION)
 
     def _dump(self, request: str, event: str) -> None:
         with self._writer.block(f"if ({request})"):
@@ -221,6 +234,7 @@ class EntryWriter:
         self._drop_if_failed()
         if self._context.usage.clones(False):
             with self._writer.block("if (s->clone_session)"):
+                self._traces.cloned()
                 line("dump(ctx, EVENT_CLONE);")
         if EmitDigest in self._kinds:
             with self._writer.block("if (s->digest)"):
@@ -231,7 +245,7 @@ class EntryWriter:
         if group is not None and (group.header, group.field) in self._context.usage.writes:
             self._dump(self._context.intrinsic("mcast_grp") or "0", "EVENT_REPLICATE")
         with self._writer.block(f"if ({self._spec} == {self._context.drop_value})"):
-            self._drop("drops")
+            self._drop("drops", Verdict.DROPPED_INGRESS)
         line(f"s->port = {self._spec};")
         line("return XDP_PASS;")
 
@@ -258,13 +272,14 @@ class EntryWriter:
             with self._writer.block("if (s->clone_session)"):
                 line("dump(ctx, EVENT_EGRESS_CLONE);")
         with self._writer.block(f"if ({self._spec} == {self._context.drop_value})"):
-            self._drop("drops")
+            self._drop("drops", Verdict.DROPPED_EGRESS)
         line("update(s);")
         cut = " || truncate(ctx, s)" if Truncate in self._kinds else ""
         with self._writer.block(f"if (deparse(ctx, s){cut})"):
-            self._drop("no_room")
+            self._drop("no_room", Verdict.NO_ROOM)
         if Recirculate in self._kinds:
             self._dump("s->recirculate_list", "EVENT_RECIRCULATE")
+        self._traces.end(Verdict.LEFT)
         with self._writer.block("if (bpf_redirect_map(&ports, s->port, 0) != XDP_REDIRECT)"):
             line("return deliver(ctx);")
         line("counts->packets_out++;")
@@ -301,6 +316,7 @@ class EntryWriter:
                 line("counts->parser_errors++;")
             self._set("parser_error", "s->error")
             line("verify(s);")
+            self._traces.choose()
             line("ingress(s);")
             with self._writer.block("if (end_ingress(ctx, s, counts) != XDP_PASS)"):
                 line("return XDP_DROP;")

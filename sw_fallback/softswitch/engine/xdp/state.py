@@ -13,6 +13,7 @@ from softswitch.engine.xdp.context import Context
 from softswitch.engine.xdp.layout import size_of
 from softswitch.engine.xdp.places import Places, has_place
 from softswitch.engine.xdp.terms import WORD, literal, words_of
+from softswitch.engine.xdp.traces import kept_notes, zeroed_notes
 from softswitch.engine.xdp.writer import Writer
 from softswitch.program.expressions import Constant, FieldRef
 from softswitch.program.statements import Assert, EmitDigest, Random, Recirculate, Resubmit, Truncate
@@ -83,6 +84,8 @@ class StateLayout:
         zeroed: list[Member] = []
         others = [*_own(context)]
         zeroed += _requests(context)
+        zeroed += (Member(name, width) for name, width in zeroed_notes(context))
+        others += (Member(name, width) for name, width in kept_notes(context))
         for header in context.program.headers.values():
             name = header.name
             if not header.metadata:
@@ -109,7 +112,7 @@ class StateLayout:
 
     def write(self, writer: Writer) -> None:
         """The struct's declaration. Padding is explicit, so that the offsets are these on every compiler."""
-        with writer.block("struct state"):
+        with writer.block("struct state", tail=";"):
             end = pads = 0
             for name, member in self.members.items():
                 if self.offsets[name] > end:

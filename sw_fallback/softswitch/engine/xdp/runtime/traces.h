@@ -46,13 +46,3 @@ static __always_inline void end_trace(struct xdp_md *ctx, struct state *s, u32 v
 		finish_trace(ctx);
 	}
 }
-
-static __always_inline void trace_step(struct state *s, u32 step)
-{
-	const u32 at = s->trace_steps;
-
-	if (s->trace_wanted && at < TRACE_STEPS) {
-		((u32 *)s->trace_way)[at] = step;
-		s->trace_steps = at + 1;
-	}
-}
