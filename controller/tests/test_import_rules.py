@@ -36,6 +36,7 @@ SHELLS = {
     "softswitch.engine.xdp.kernel",
     "softswitch.engine.xdp.libbpf",
     "softswitch.engine.xdp.memory",
+    "softswitch.engine.xdp.undelivered",
     "softswitch.inquiry",
     "softswitch.kernel_ports",
     "softswitch.ports",

@@ -8,6 +8,7 @@ from softswitch.engine.xdp.kernel.pins import open_pin, pin, pin_folder, unpin
 from softswitch.engine.xdp.kernel.ring_buffer import RingBuffer
 from softswitch.engine.xdp.kernel.run import Run, run, run_live
 from softswitch.engine.xdp.kernel.statistics import ProgramStatistics, program_statistics, statistics_enabled
+from softswitch.engine.xdp.kernel.tracepoint import Tracepoint
 from softswitch.engine.xdp.libbpf import KernelError, LibraryMissing
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ProgramStatistics",
     "RingBuffer",
     "Run",
+    "Tracepoint",
     "membarrier_global",
     "open_pin",
     "pin",
