@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sw_fallback.tests.xdp_memory_program import NOWHERE, TableProgram, make_table
 
 from softswitch.engine.xdp.availability import why_not
+from softswitch.engine.xdp.libbpf import collected_log
 from softswitch.engine.xdp.memory import PrefixMirror, RowMirror, vector_mirror
 from softswitch.errors import TableFull, UnsupportedConstruct
 from softswitch.lookup import LpmIndex, RangeIndex, TernaryIndex
@@ -306,6 +307,13 @@ def test_what_programs_cannot_look_up_is_refused() -> None:
     with pytest.raises(UnsupportedConstruct, match="1048576 entries"):
         TableProgram(big)
     assert big.location == NOWHERE
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_kernel_takes_the_type_information(name: str) -> None:
+    """Timers need it; static arrays that clang keeps would spoil it (their offsets stay zero)."""
+    with collected_log() as log, TableProgram(TABLES[name]):
+        assert [line for line in log if "BTF" in line] == []
 
 
 def test_no_entry_above_the_size_gets_in() -> None:

@@ -38,10 +38,10 @@ def index_text(table: Table, stem: str) -> IndexText:
     lines = [f"TABLE_VECTORS({stem}, {layout.planes}, {entries});"]
     if layout.columns:
         listed = ", ".join(map(str, layout.columns))
-        lines.append(f"static const u8 {stem}_columns[] = {{{listed}}};")
+        lines.append(f"const u8 {stem}_columns[] = {{{listed}}};")
     if layout.ranges:
         listed = ", ".join(f"{{{item.word}, {item.shift}, {item.width}}}" for item in layout.ranges)
-        lines.append(f"static const struct range {stem}_ranges[] = {{{listed}}};")
+        lines.append(f"const struct range {stem}_ranges[] = {{{listed}}};")
     if table.kind is not MatchKind.LPM or table.size <= PREFIX_ENTRIES:
         call = f"vector_find(&{stem}_vectors, {layout.planes}, {entries}, &{stem}_rows, key, {columns}, {ranges})"
         return IndexText(tuple(lines), call)
