@@ -1,6 +1,10 @@
 /* Bytes of the frame as numbers. The machine is little-endian, and the verifier of such a machine lets packet memory be
- * read and written at any alignment; clang makes each of the natural widths one load or store and one byte swap.
+ * read and written at any alignment; clang makes each of the natural widths one load or store and one byte swap. The
+ * same bytes are accessed in several widths, which C allows only with types that may be aliases of one another.
  */
+typedef u16 __attribute__((may_alias)) frame_u16;
+typedef u32 __attribute__((may_alias)) frame_u32;
+typedef u64 __attribute__((may_alias)) frame_u64;
 
 static __always_inline u64 load_be8(const u8 *p)
 {
@@ -9,17 +13,17 @@ static __always_inline u64 load_be8(const u8 *p)
 
 static __always_inline u64 load_be16(const u8 *p)
 {
-	return __builtin_bswap16(*(const u16 *)p);
+	return __builtin_bswap16(*(const frame_u16 *)p);
 }
 
 static __always_inline u64 load_be32(const u8 *p)
 {
-	return __builtin_bswap32(*(const u32 *)p);
+	return __builtin_bswap32(*(const frame_u32 *)p);
 }
 
 static __always_inline u64 load_be64(const u8 *p)
 {
-	return __builtin_bswap64(*(const u64 *)p);
+	return __builtin_bswap64(*(const frame_u64 *)p);
 }
 
 static __always_inline u64 load_be24(const u8 *p)
@@ -49,17 +53,17 @@ static __always_inline void store_be8(u8 *p, u64 value)
 
 static __always_inline void store_be16(u8 *p, u64 value)
 {
-	*(u16 *)p = __builtin_bswap16(value);
+	*(frame_u16 *)p = __builtin_bswap16(value);
 }
 
 static __always_inline void store_be32(u8 *p, u64 value)
 {
-	*(u32 *)p = __builtin_bswap32(value);
+	*(frame_u32 *)p = __builtin_bswap32(value);
 }
 
 static __always_inline void store_be64(u8 *p, u64 value)
 {
-	*(u64 *)p = __builtin_bswap64(value);
+	*(frame_u64 *)p = __builtin_bswap64(value);
 }
 
 static __always_inline void store_be24(u8 *p, u64 value)
@@ -89,17 +93,17 @@ static __always_inline void store_be56(u8 *p, u64 value)
 /* Bytes as they are. Where the two overlap, `to` is the lower one and parts are copied in ascending order. */
 static __always_inline void copy8(u8 *to, const u8 *from)
 {
-	*(u64 *)to = *(const u64 *)from;
+	*(frame_u64 *)to = *(const frame_u64 *)from;
 }
 
 static __always_inline void copy4(u8 *to, const u8 *from)
 {
-	*(u32 *)to = *(const u32 *)from;
+	*(frame_u32 *)to = *(const frame_u32 *)from;
 }
 
 static __always_inline void copy2(u8 *to, const u8 *from)
 {
-	*(u16 *)to = *(const u16 *)from;
+	*(frame_u16 *)to = *(const frame_u16 *)from;
 }
 
 static __always_inline void copy1(u8 *to, const u8 *from)
