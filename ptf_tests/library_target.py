@@ -1,18 +1,22 @@
-"""The software switch as a library, under a clock that the test moves."""
+"""The software switch as a library: the python engine under a clock that the test moves, or the XDP engine."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal
 
 from depot.program import CompiledProgram
 from ptf_tests.case import CPU_PORT, Digest, DropReason, Entry, Outcome, PacketIn, PuntReason, Step, Submit
 from ptf_tests.p4names import P4Names
 from ptf_tests.target import Loaded
 from softswitch import Switch
+from softswitch.engine.xdp.engine import XdpEngine
 from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, TableEntry, TableKey
 
-__all__ = ["LibraryTarget"]
+__all__ = ["Engine", "LibraryTarget", "packet_out", "table_entry"]
+
+Engine = Literal["python", "xdp"]
 
 MILLISECOND = 1_000_000
 
@@ -20,20 +24,30 @@ MILLISECOND = 1_000_000
 class LibraryTarget:
     """`softswitch.Switch` in this process."""
 
-    def __init__(self, program: CompiledProgram) -> None:
+    def __init__(self, program: CompiledProgram, engine: Engine = "python") -> None:
+        """Raises `EngineUnavailable` where this machine has no XDP engine; that one goes by the kernel's clock."""
         self.now_ns = 0
         self.names = P4Names(program.p4info)
-        self.switch = Switch.load(program.p4info, program.json, cpu_port=CPU_PORT, clock=lambda: self.now_ns)
+        self.switch = Switch.load(
+            program.p4info,
+            program.json,
+            cpu_port=CPU_PORT,
+            clock=lambda: self.now_ns,
+            kernel=XdpEngine if engine == "xdp" else None,
+        )
         self._loaded = Loaded()
         self._in_widths = self.names.header_widths("packet_in")
-        self._out_widths = self.names.header_widths("packet_out")
 
     def load(self, entries: Iterable[Entry]) -> None:
         gone, new = self._loaded.change_to(entries)
         for entry in gone:
-            self.switch.delete(self.entity(entry))
+            self.switch.delete(table_entry(self.names, entry))
         for entry in new:
-            self.switch.insert(self.entity(entry))
+            self.switch.insert(table_entry(self.names, entry))
+
+    def close(self) -> None:
+        """Give back what the kernel holds."""
+        self.switch.close()
 
     def run(self, step: Step) -> Outcome:
         drops, punts = self._counts("drops", DropReason), self._counts("punts", PuntReason)
@@ -44,13 +58,13 @@ class LibraryTarget:
         return outcome
 
     def counted(self, entry: Entry) -> tuple[int, int]:
-        counter = self.switch.direct_counter(self.entity(entry).key)
+        counter = self.switch.direct_counter(table_entry(self.names, entry).key)
         return counter.packets, counter.octets
 
     def send(self, port: int | Submit, packet: bytes) -> Outcome:
         """Process one packet; the outcome leaves out the counters."""
         if isinstance(port, Submit):
-            leaving = self.switch.process(CPU_PORT, self._packet_out(port) + packet)
+            leaving = self.switch.process(CPU_PORT, packet_out(self.names, port) + packet)
         else:
             leaving = self.switch.process(port, packet)
         outcome = Outcome()
@@ -64,33 +78,9 @@ class LibraryTarget:
         )
         return outcome
 
-    def entity(self, entry: Entry) -> TableEntry:
-        """The entry by the P4Info's ids."""
-        table, action = self.names.tables[entry.table], self.names.actions[entry.action]
-        match: list[FieldMatch | None] = []
-        for field in table.match_fields:
-            value = entry.match[field.name]
-            if isinstance(value, int):
-                match.append(Exact(value))
-            else:
-                match.append(Lpm(*value) if value[1] else None)
-        params = tuple(entry.params[param.name] for param in action.params)
-        return TableEntry(TableKey(table.preamble.id, tuple(match)), ActionCall(action.preamble.id, params))
-
     def _counts(self, counter: str, reasons: type[DropReason] | type[PuntReason]) -> Counter[int]:
         counter_id = self.names.counters[counter].preamble.id
         return Counter({reason: self.switch.counter(counter_id, reason).packets for reason in reasons})
-
-    def _packet_out(self, submit: Submit) -> bytes:
-        values = {
-            "egress_port": submit.egress_port,
-            "ingress_port": submit.ingress_port,
-            "submit_to_ingress": int(submit.submit_to_ingress),
-        }
-        bits = 0
-        for name, width in self._out_widths.items():
-            bits = bits << width | values.get(name, 0)
-        return bits.to_bytes(sum(self._out_widths.values()) // 8, "big")
 
     def _packet_in(self, frame: bytes) -> PacketIn:
         length = sum(self._in_widths.values()) // 8
@@ -99,3 +89,30 @@ class LibraryTarget:
             values[name] = bits & ((1 << width) - 1)
             bits >>= width
         return PacketIn.of(values, frame[length:])
+
+
+def table_entry(names: P4Names, entry: Entry) -> TableEntry:
+    """The entry by the P4Info's ids."""
+    table, action = names.tables[entry.table], names.actions[entry.action]
+    match: list[FieldMatch | None] = []
+    for field in table.match_fields:
+        value = entry.match[field.name]
+        if isinstance(value, int):
+            match.append(Exact(value))
+        else:
+            match.append(Lpm(*value) if value[1] else None)
+    params = tuple(entry.params[param.name] for param in action.params)
+    return TableEntry(TableKey(table.preamble.id, tuple(match)), ActionCall(action.preamble.id, params))
+
+
+def packet_out(names: P4Names, submit: Submit) -> bytes:
+    """The `packet_out` header."""
+    values = {
+        "egress_port": submit.egress_port,
+        "ingress_port": submit.ingress_port,
+        "submit_to_ingress": int(submit.submit_to_ingress),
+    }
+    widths, bits = names.header_widths("packet_out"), 0
+    for name, width in widths.items():
+        bits = bits << width | values.get(name, 0)
+    return bits.to_bytes(sum(widths.values()) // 8, "big")

@@ -50,6 +50,11 @@ class RandomPackets:
         entries = {entry.key: entry for service in self.services for entry in service.entries()}
         return tuple(entries.values())
 
+    def begin(self, seed: int, flows: int) -> None:
+        """Start over from another seed; batches with the same number of `flows` use the same client ports."""
+        self.random.seed(seed)
+        self._batch = flows
+
     def batch(self, size: int) -> tuple[int, list[bytes]]:
         """A port, and packets that arrive there one after the other; no session lasts longer than its batch."""
         self._batch += 1

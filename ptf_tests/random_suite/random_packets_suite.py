@@ -26,7 +26,7 @@ class RandomPacketsTest(BaseTest):
         params = testutils.test_params_get()
         seed, batches = params["seed"], params["batches"]
         packets = RandomPackets(seed)
-        wire, library = wire_target(), LibraryTarget(find_compiled_program())
+        wire, library = wire_target(), LibraryTarget(find_compiled_program(), params["against"])
         for target in (wire, library):
             target.load((*NETWORK, *packets.entries()))
         compared = 0

@@ -1,0 +1,108 @@
+"""Random table entries that packets of `RandomPackets` meet: valid ones, odd ones, some that a switch must refuse."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from depot.address import parse_address, parse_mac
+from ptf_tests.network import FAMILIES, PORTS, our_address, our_mac, vip_address
+from ptf_tests.random_packets import HOSTS
+from ptf_tests.services import MEMBER_PORT, PROTOCOLS, Service
+from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, TableEntry, TableKey
+from softswitch.p4info import MatchType, P4Info, TableInfo
+
+__all__ = ["RandomEntries"]
+
+_ADDRESS_BITS = 128
+_PREFIXES = (0, 1, 8, 64, 96, 97, 104, 120, 127, 128)
+_KINDS = {
+    "addr_lo": "address",
+    "addr_hi": "address",
+    "outer_src": "address",
+    "outer_dst": "address",
+    "vip_addr": "address",
+    "next_hop": "address",
+    "src_mac": "mac",
+    "dst_mac": "mac",
+    "port_lo": "port",
+    "port_hi": "port",
+    "vip_port": "port",
+    "client_is_hi": "bit",
+    "closing": "bit",
+}
+"""What a match field or parameter is one of, where its name does not say it."""
+_OF_SWITCH_PORTS = ("admission_table", "local_address_table", "neighbour_table", "route_connected", "route_via")
+"""Tables and actions whose `port` is one of the switch."""
+
+
+class RandomEntries:
+    """Entries for every table of the program. The same dice give the same ones."""
+
+    def __init__(self, info: P4Info, services: Sequence[Service]) -> None:
+        """`services`: whose packets are to come."""
+        self._tables = list(info.tables.values())
+        self._actions = info.actions
+        self._pools = _pools(services)
+
+    def table(self, dice: random.Random) -> TableInfo:
+        """Any of them."""
+        return dice.choice(self._tables)
+
+    def entry(self, dice: random.Random, table: TableInfo) -> TableEntry:
+        """A key and an action."""
+        match = tuple(
+            self._match(dice, self._kind(field.name, table.alias), field.width, field.match_type)
+            for field in table.match_fields
+        )
+        priority = 1 if dice.random() < 0.01 else 0  # no table has priorities
+        return TableEntry(TableKey(table.id, match, priority), self.action(dice, table))
+
+    def action(self, dice: random.Random, table: TableInfo) -> ActionCall:
+        """With arguments; seldom one that only the default may run."""
+        allowed = [number for number in table.action_ids if number not in table.default_only or dice.random() < 0.03]
+        action = self._actions[dice.choice(allowed)]
+        arguments = [self._value(dice, self._kind(p.name, action.alias), p.width) for p in action.params]
+        return ActionCall(action.id, tuple(arguments))
+
+    @staticmethod
+    def _kind(name: str, owner: str) -> str:
+        kind = _KINDS.get(name, name)
+        return "switch_port" if kind == "port" and owner in _OF_SWITCH_PORTS else kind
+
+    def _match(self, dice: random.Random, kind: str, width: int, match_type: MatchType) -> FieldMatch | None:
+        value = self._value(dice, kind, width)
+        if match_type is MatchType.EXACT:
+            return Exact(value)
+        length = dice.choice(_PREFIXES)
+        return Lpm(value >> width - length << width - length, length) if length else None
+
+    def _value(self, dice: random.Random, kind: str, width: int) -> int:
+        """Mostly one that packets have; else any that the field takes, or one that it does not."""
+        chance = dice.random()
+        if chance < 0.93:
+            return dice.choice(self._pools[kind]) & (1 << width) - 1
+        if chance < 0.995:
+            return dice.choice((0, (1 << width) - 1, dice.getrandbits(width)))
+        return 1 << width
+
+
+def _pools(services: Sequence[Service]) -> Mapping[str, Sequence[int]]:
+    """Values by kind, the more often the likelier."""
+    addresses = [host.address(family) for host in HOSTS for family in FAMILIES]
+    addresses += [our_address(port, family) for port in PORTS for family in FAMILIES]
+    addresses += [vip_address(family) for family in FAMILIES] * 8
+    macs = [our_mac(port) for port in PORTS] * 2 + [host.mac for host in HOSTS]
+    return {
+        "address": [parse_address(address) for address in addresses],
+        "mac": [parse_mac(mac) for mac in macs],
+        "port": [service.port for service in services] + [MEMBER_PORT] * 4,
+        "switch_port": [*PORTS * 5, 0, 254, 255, 300, 510, 511, 512, 65535],
+        "protocol": [*PROTOCOLS.values(), *PROTOCOLS.values(), 1, 58, 255],
+        "vip_id": [service.number for service in services],
+        "member_id": [service.member_id(index) for service in services for index in range(len(service.members))],
+        "slot": [0, 1, 2, 3],
+        "schedule_size": [0, 1, 2, 3, 4, 65535],
+        "mtu": [0, 60, 576, 1280, 1400, 1500, 9000, 65535],
+        "bit": [0, 1],
+    }
