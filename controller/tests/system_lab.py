@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from depot.demo.box import Box, Target
+from depot.demo.box import Box, Engine, Target
 from depot.demo.configuration import SWITCH_ADDRESS, Service
 from depot.demo.kernel import listens
 from depot.demo.lab import Lab, Process, missing_programs, wait_until
@@ -100,14 +100,14 @@ class SystemLab:
     """By client: the sessions that are held, address, port and VIP to member."""
 
     @classmethod
-    def build(cls, lab: Lab, target: Target = Target.SOFTSWITCH) -> SystemLab:
+    def build(cls, lab: Lab, target: Target = Target.SOFTSWITCH, engine: Engine = Engine.AUTO) -> SystemLab:
         """Network, traffic servers, switch, relay, controller, clients."""
         build_network(lab, ALL_MEMBERS)
         argv = [sys.executable, str(HERE / "relay.py"), str(RELAY_PORT), SWITCH_ADDRESS.rpartition(":")[2]]
         relay = Conversation(lab.start(DEPOT, "relay", *argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         watch = lab.start("lan", "resets", sys.executable, str(HERE / "reset_watch.py"))
         wait_until(lambda: "watching" in watch.log.read_text(), 5.0, "resets are watched")
-        system = cls(lab, Box(lab, target, f"127.0.0.1:{RELAY_PORT}"), relay, watch)
+        system = cls(lab, Box(lab, target, f"127.0.0.1:{RELAY_PORT}", engine), relay, watch)
         for member in ALL_MEMBERS:
             for vip in DSR.values():
                 give_vip(lab, member, vip)
@@ -265,11 +265,24 @@ def as_number(address: str) -> int:
     return 0xFFFF << 32 | int(parsed) if parsed.version == 4 else int(parsed)
 
 
-@pytest.fixture(scope="module", params=list(Target), ids=lambda target: target.value)
-def system(request: pytest.FixtureRequest) -> Iterator[SystemLab]:
-    """One lab for a module's tests, on the software switch and then on the reference switch where there is one."""
-    target: Target = request.param
+def lab_of(target: Target, engine: Engine = Engine.AUTO) -> Iterator[SystemLab]:
+    """A lab while a fixture lasts, where this machine has such a switch."""
     if target is Target.BMV2 and missing_programs([target.program]):  # softswitch is installed with us
         pytest.skip(f"{target.program} is not on the PATH")
     with Lab() as lab:
-        yield SystemLab.build(lab, target)
+        yield SystemLab.build(lab, target, engine)
+
+
+@pytest.fixture(scope="module", params=list(Target), ids=lambda target: target.value)
+def system(request: pytest.FixtureRequest) -> Iterator[SystemLab]:
+    """One lab for a module's tests, on the software switch as it chooses its engine, then on the reference switch."""
+    yield from lab_of(request.param)
+
+
+@pytest.fixture(scope="module", params=["auto", "python", "bmv2"])
+def every_engine(request: pytest.FixtureRequest) -> Iterator[SystemLab]:
+    """As `system`, on each engine of the software switch: for the tests that stand for the others."""
+    if request.param == Target.BMV2.value:
+        yield from lab_of(Target.BMV2)
+    else:
+        yield from lab_of(Target.SOFTSWITCH, Engine(request.param))

@@ -72,12 +72,16 @@ def start(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("target", [target.value for target in Target])
-def test_all_claims_hold(target: str) -> None:
-    if missing_programs([Target(target).program]) and target == Target.BMV2.value:
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [(Target.SOFTSWITCH, ()), (Target.SOFTSWITCH, ("--engine", "python")), (Target.BMV2, ())],
+    ids=["softswitch", "softswitch-python", "bmv2"],
+)
+def test_all_claims_hold(target: Target, options: tuple[str, ...]) -> None:
+    if missing_programs([target.program]) and target is Target.BMV2:
         pytest.skip("simple_switch_grpc is not on the PATH")
     before = links()
-    demo = start("--json", "--target", target)
+    demo = start("--json", "--target", target.value, *options)
     out, story = demo.communicate(timeout=200)
     assert demo.returncode == 0, story
     report = json.loads(out)

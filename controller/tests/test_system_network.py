@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from controller.tests.system_lab import HERE, NAT, NEEDS, PORT, SystemLab, services, system
+from controller.tests.system_lab import HERE, NAT, NEEDS, PORT, SystemLab, services
+from controller.tests.system_lab import every_engine as system
 
 from depot.demo.lab import LabError, wait_until
 from depot.demo.network import CLIENTS, HEALTH_SOURCE, MEMBERS, PORTS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from controller.tests.system_lab import DSR, NAT, NEEDS, SystemLab, services, system
+from controller.tests.system_lab import DSR, NAT, NEEDS, SystemLab, services
+from controller.tests.system_lab import every_engine as system
 
 from depot.demo.network import CLIENTS, MEMBERS
 

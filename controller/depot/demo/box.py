@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,12 @@ from depot.demo.kernel import listens
 from depot.demo.lab import Lab, LabError, Process, wait_until
 from depot.demo.network import DEPOT, PORTS
 
-__all__ = ["Box", "Target", "program"]
+__all__ = ["Box", "Engine", "Target", "program"]
 
 _CPU_PORT = 255
 _START_SECONDS = 20.0
 _ANSWER_SECONDS = 15.0
+_ENGINE = re.compile(r"the (\w+) engine switches packets")
 
 
 class Target(Enum):
@@ -37,6 +39,17 @@ class Target(Enum):
     def program(self) -> str:
         """The program's name."""
         return "simple_switch_grpc" if self is Target.BMV2 else "softswitch"
+
+
+class Engine(Enum):
+    """What switches packets in the software switch."""
+
+    AUTO = "auto"
+    """XDP where this machine can, else python."""
+    XDP = "xdp"
+    """The kernel, or the switch does not start."""
+    PYTHON = "python"
+    """The switch's process."""
 
 
 def program(name: str) -> str:
@@ -58,6 +71,8 @@ class Box:
     """Which switch."""
     switch_address: str = SWITCH_ADDRESS
     """Where the controller finds the switch."""
+    engine: Engine = Engine.AUTO
+    """Of the software switch."""
     switch: Process | None = None
     """The switch program, once started."""
     controller: Process | None = None
@@ -88,7 +103,8 @@ class Box:
             argv = [self.target.program, "--no-p4", *ports, "--device-id", "1", "--notifications-addr", events]
             argv += ["--", *server]
         else:
-            argv = [program(self.target.program), *ports, "--device-id", "1", *server]
+            engine = ["--engine", self.engine.value]
+            argv = [program(self.target.program), *ports, "--device-id", "1", *engine, *server]
         self.switch = switch = self.lab.start(DEPOT, "switch", *argv)
         port = int(SWITCH_ADDRESS.rpartition(":")[2])
 
@@ -97,6 +113,13 @@ class Box:
             return listens(switch.pid, port, 4) or listens(switch.pid, port, 6)
 
         wait_until(ready, _START_SECONDS, f"{self.target.program} listens at {SWITCH_ADDRESS}")
+
+    def engine_in_use(self) -> str:
+        """Who switches packets, as the software switch's log says it since it has its program; "" for another."""
+        if self.switch is None:
+            raise LabError("the switch does not run")
+        said = _ENGINE.findall(self.switch.log.read_text(errors="replace"))
+        return said[-1] if said else ""
 
     def start_controller(self) -> None:
         """Start `depot run`; returns when the switch holds all it should. Raises LabError."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from depot.demo.box import Box, Target
+from depot.demo.box import Box, Engine, Target
 from depot.demo.configuration import configuration
 from depot.demo.lab import Lab, LabError, missing_programs, remove_lab
 from depot.demo.network import CLIENTS, DEPOT
@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give a parser the demo's options."""
     targets = [target.value for target in Target]
     parser.add_argument("--target", choices=targets, default="softswitch", help="the switch, default: %(default)s")
+    engines = [engine.value for engine in Engine]
+    engine_help = "what switches packets in the software switch, default: %(default)s (XDP if possible)"
+    parser.add_argument("--engine", choices=engines, default="auto", help=engine_help)
     parser.add_argument("--keep", action="store_true", help="leave everything standing and say how to look around")
     parser.add_argument("--json", action="store_true", help="print the closing table as JSON, the story to stderr")
     parser.add_argument("--print-config", action="store_true", help="print its depot.toml, an example, and do no more")
@@ -75,7 +78,7 @@ def _play(given: argparse.Namespace) -> int:
     screen = Screen(sys.stderr if given.json else sys.stdout)
     screen.plain(f"depot demo: two clients, three nginx, one P4 switch ({target.program}); half a minute")
     with Lab(keep=given.keep) as lab:
-        story = Story(lab, Box(lab, target), screen)
+        story = Story(lab, Box(lab, target, engine=Engine(given.engine)), screen)
         try:
             findings = story.tell()
         except LabError:

@@ -77,6 +77,8 @@ class Story:
         self.screen.say(f"{self.box.target.program} runs, ports {', '.join(str(port.number) for port in PORTS)}")
         self.box.start_controller()
         self.screen.say(f"depot run -c {self.box.config_file}: the switch's tables are as desired")
+        if engine := self.box.engine_in_use():
+            self.screen.say(f"the switch's {engine} engine forwards")
         wait_until(self._all_up, 10.0, "the depot finds all members alive")
         self.screen.say("all members alive")
 
