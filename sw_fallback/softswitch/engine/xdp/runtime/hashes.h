@@ -72,11 +72,12 @@ enum { CRC_4_DOWN(crc64_, 0xd800000000000000ull) };
 enum { CRC_8_UP(ccitt_, 0x8000u, 0x1021u) };
 enum { CRC_8_UP(crc8_, 0x80u, 0x07u) };
 
-static const u32 crc32_table[8][256] = {CRC_8_TABLES(crc32_)};
-static const u16 crc16_table[8][256] = {CRC_8_TABLES(crc16_)};
-static const u64 crc64_table[4][256] = {CRC_4_TABLES(crc64_)};
-static const u16 ccitt_table[8][256] = {CRC_8_TABLES(ccitt_)};
-static const u8 crc8_table[8][256] = {CRC_8_TABLES(crc8_)};
+/* Not static: the kernel's type information would have them all at the same place. */
+const u32 crc32_table[8][256] = {CRC_8_TABLES(crc32_)};
+const u16 crc16_table[8][256] = {CRC_8_TABLES(crc16_)};
+const u64 crc64_table[4][256] = {CRC_4_TABLES(crc64_)};
+const u16 ccitt_table[8][256] = {CRC_8_TABLES(ccitt_)};
+const u8 crc8_table[8][256] = {CRC_8_TABLES(crc8_)};
 
 /* What the bytes of a word, the first one the highest, contribute beside what is left of the CRC before. */
 #define CRC_BYTES(table, word, count, rest)                                                                           \
