@@ -7,14 +7,16 @@ from typing import Protocol
 
 from softswitch.binding import ActionNumbers
 from softswitch.engine.python import PythonEngine, Stores
+from softswitch.engine.python.observing import Timing
 from softswitch.program import Program
 from softswitch.selectors import ProfileMirror
 from softswitch.stats import Stats
+from softswitch.trace import Traceable
 
 __all__ = ["KernelEngine", "LoadKernelEngine"]
 
 
-class KernelEngine(Protocol):
+class KernelEngine(Traceable, Protocol):
     """One program in the kernel. `softswitch.engine.xdp.engine.XdpEngine` is one."""
 
     @property
@@ -40,6 +42,15 @@ class KernelEngine(Protocol):
 
     def poll(self) -> list[tuple[int, bytes]]:
         """What left the kernel towards this process, as (port, packet)."""
+
+    def measure(self, clock: Callable[[], int] | None) -> Timing:
+        """As `PythonEngine.measure`; what is returned is filled when the measurement ends.
+
+        Raises `EngineUnavailable` where nothing can be measured.
+        """
+
+    def statistics(self) -> dict[str, int]:
+        """What the program counted, members of `softswitch.stats.Stats` among it."""
 
     def flush(self) -> None:
         """Make what was written effective."""

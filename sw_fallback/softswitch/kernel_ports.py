@@ -38,6 +38,7 @@ class KernelPorts:
         if engine is None:
             self.close()
             return
+        engine.replaced = self._renew
         engine.serve(self._others)
         try:
             for number, name in self._interfaces.items():
@@ -45,6 +46,12 @@ class KernelPorts:
         except (KernelError, OSError) as error:
             self.close()
             raise PortError(f"the XDP engine cannot use interface {name!r} (port {number}): {error}") from error
+
+    def _renew(self) -> None:
+        """Let the engine's present program run at every interface. Raises `KernelError`."""
+        if self._engine is not None:
+            for _, attachment in self._attached.values():
+                attachment.update(self._engine.program)
 
     def look_after(self) -> None:
         """Attach again where an interface came back."""

@@ -209,11 +209,11 @@ class Switch:
     def tracer(self, wall_ns: Callable[[], int]) -> Tracer:
         """What packets can be watched with; `wall_ns` tells nanoseconds since 1970."""
         legend = Legend(self.program, ActionNumbers(self.program), self.cpu_port)
-        return Tracer(self._engine, legend, wall_ns)
+        return Tracer(self.kernel or self._engine, legend, wall_ns)
 
     def measure(self, clock: Callable[[], int] | None) -> Timing:
-        """As `PythonEngine.measure`."""
-        return self._engine.measure(clock)
+        """As `KernelEngine.measure`: packets in the kernel where they run there, else in this process."""
+        return (self.kernel or self._engine).measure(clock)
 
     def _make_profiles(self, numbers: ActionNumbers) -> None:
         for info in self.p4info.profiles.values():

@@ -57,7 +57,13 @@ class Traceable(Protocol):
         """
 
     def install_trace(self, prepared: object | None) -> None:
-        """Put what was prepared to work between two packets; None: the program as it was."""
+        """Put what was prepared to work between two packets; None: the program as it was.
+
+        Raises `EngineUnavailable`, and then everything stays as it is.
+        """
+
+    def lost_traces(self) -> int:
+        """How many packets fitted a filter and could not be told of, since the program was loaded."""
 
 
 class Tracer:
@@ -80,9 +86,13 @@ class Tracer:
         return self._engine.prepare_trace(Tracing((*self._watches, watch), self._legend, self._wall_ns))
 
     def join(self, watch: Watch, prepared: object) -> None:
-        """Let a watch get records from now on; `prepared` is what `prepare` made of it."""
+        """Let a watch get records from now on; `prepared` is what `prepare` made of it. Raises `PipelineError`."""
         self._engine.install_trace(prepared)
         self._watches.append(watch)
+
+    def lost(self) -> int:
+        """How many packets could not be told of, of all watches, since the program was loaded."""
+        return self._engine.lost_traces()
 
     def leave(self, watch: Watch) -> None:
         """A watch gets no more records; without any, the engine is as it was."""

@@ -142,6 +142,10 @@ class PythonEngine:
         self._traced = prepared
         self._observe()
 
+    def lost_traces(self) -> int:
+        """As `softswitch.trace.Traceable`: this engine loses none."""
+        return 0
+
     def measure(self, clock: Callable[[], int] | None) -> Timing:
         """Count in what is returned how long packets take from now on by this clock of nanoseconds; None ends it."""
         timing = Timing()

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from itertools import count
 
 from softswitch.engine.python import PythonEngine, Stores
+from softswitch.engine.python.observing import Timing
 from softswitch.engine.xdp.compiler import CompileError, compile_object
 from softswitch.engine.xdp.context import Context, Numbers
 from softswitch.engine.xdp.entry import STATISTICS
-from softswitch.engine.xdp.events import DigestEvent, OutEvent, StateEvent, decode
+from softswitch.engine.xdp.events import DigestEvent, OutEvent, StateEvent, decode, generation_of
 from softswitch.engine.xdp.kernel import KernelError, Map, Object, RingBuffer, possible_cpus, run
 from softswitch.engine.xdp.memory import Mirrors
 from softswitch.engine.xdp.resume import Resume
 from softswitch.engine.xdp.source import generate
+from softswitch.engine.xdp.timing import ProgramTiming
+from softswitch.engine.xdp.traced import TracedProgram
 from softswitch.errors import EngineUnavailable
 from softswitch.program import Program
+from softswitch.program.expressions import Expression
 from softswitch.selectors import ProfileMirror
 from softswitch.stats import Stats
+from softswitch.trace.tracer import Tracing
 
 __all__ = ["XdpEngine"]
 
@@ -46,9 +53,8 @@ class XdpEngine:
 
         Raises `UnsupportedConstruct` for what XDP does not run, `EngineUnavailable` when clang or the kernel refuse.
         """
-        cells = 1 << (possible_cpus() - 1).bit_length()
-        context = Context(program, numbers, drop_port=drop_port, cpu_port=cpu_port, cells=cells)
-        self._source = generate(context)
+        self._program, self._numbers, self._drop_port, self._cpu_port = program, numbers, drop_port, cpu_port
+        self._source = generate(self._context())
         self._mirrors = Mirrors(self._source, stores)
         try:
             self._object = Object.load(
@@ -67,15 +73,37 @@ class XdpEngine:
         self._port_of = self._object.maps["port_of"].memory().cast("H")
         self._user_ports = self._object.maps["user_ports"].memory()
         self._user_ports[:] = b"\1" * _PORTS
-        self._cpu_port = cpu_port
         self._connected = False
         self._out: list[tuple[int, bytes]] = []
         self._emit_digest: Callable[[int, tuple[int, ...]], None] = lambda layout, members: None
         self._resume: Resume | None = None
+        self._python: PythonEngine | None = None
+        self._traced: TracedProgram | None = None
+        self._tracing: dict[int, TracedProgram] = {}
+        """By generation: the traced program that runs, and the one before it, whose records may still come."""
+        self._generations = count(1)
+        self._timing = ProgramTiming()
+        self.replaced: Callable[[], None] = lambda: None
+        """Called when `program` is another one: it is to be attached in the place of the one before.
+
+        Raises `KernelError`.
+        """
+
+    def _context(self, filters: Sequence[Expression] | None = None, generation: int = 0) -> Context:
+        return Context(
+            self._program,
+            self._numbers,
+            drop_port=self._drop_port,
+            cpu_port=self._cpu_port,
+            cells=1 << (possible_cpus() - 1).bit_length(),
+            filters=filters,
+            generation=generation,
+        )
 
     def pair(self, python: PythonEngine, emit_digest: Callable[[int, tuple[int, ...]], None], stats: Stats) -> None:
         """Let this engine finish what the kernel hands over."""
         self._emit_digest = emit_digest
+        self._python = python
         self._resume = Resume(python, python.plain, self._source.context, self._layout)
         clock = self._object.maps["clock"].memory().cast("Q")
         clock[1] = python.started
@@ -93,7 +121,7 @@ class XdpEngine:
     @property
     def program(self) -> int:
         """File descriptor of the program to attach."""
-        return self._object.programs["softswitch"]
+        return self._object.programs["softswitch"] if self._traced is None else self._traced.program
 
     def profile(self, name: str) -> ProfileMirror:
         """What has to be told of changes of a profile."""
@@ -149,6 +177,11 @@ class XdpEngine:
         return out
 
     def _take(self, record: bytes) -> None:
+        generation = generation_of(record)
+        if generation:
+            if generation in self._tracing:
+                self._out += self._tracing[generation].take(record)
+            return
         event = decode(record, self._layout)
         match event:
             case DigestEvent(layout, members):
@@ -158,8 +191,55 @@ class XdpEngine:
             case StateEvent():
                 if self._resume is not None:
                     self._out += self._resume.run(event)
-            case _:
-                pass
+
+    # Observing
+
+    def prepare_trace(self, tracing: Tracing) -> TracedProgram:
+        """As `softswitch.trace.Traceable`."""
+        if self._python is None:
+            raise TypeError("a trace needs the python engine, see pair")
+        context = self._context([watch.filter for watch in tracing.watches], next(self._generations))
+        constants = self._mirrors.rodata()
+        try:
+            return TracedProgram(tracing, context, self._python, self._object, constants, self.clock)
+        except (CompileError, KernelError) as error:
+            raise EngineUnavailable(f"the kernel cannot run the traced program: {error}") from error
+
+    def install_trace(self, prepared: object | None) -> None:
+        """As `softswitch.trace.Traceable`."""
+        if self._python is None or (prepared is not None and not isinstance(prepared, TracedProgram)):
+            raise TypeError("this engine did not prepare that")
+        before, program = self._traced, self.program
+        self._traced = prepared
+        try:
+            self.replaced()
+            self._timing.replace(program, self.program)
+        except KernelError as error:
+            self._traced = before
+            with suppress(KernelError):
+                self.replaced()
+            raise EngineUnavailable(f"the program cannot be replaced: {error}") from error
+        self._python.install_trace(None if prepared is None else prepared.code)
+        self._tracing = {each.generation: each for each in (before, prepared) if each is not None}
+        if before is not None:
+            before.close()
+
+    def measure(self, clock: Callable[[], int] | None) -> Timing:
+        """As `PythonEngine.measure`, but by the kernel's clock, and what is returned is filled when it ends.
+
+        Raises `EngineUnavailable` where the kernel does not measure.
+        """
+        try:
+            if clock is not None:
+                return self._timing.start(self.program)
+            self._timing.stop(self.program)
+        except KernelError as error:
+            raise EngineUnavailable(str(error)) from error
+        return Timing()
+
+    def lost_traces(self) -> int:
+        """As `softswitch.trace.Traceable`."""
+        return self.statistics()["traces_lost"]
 
     # State
 
@@ -173,6 +253,8 @@ class XdpEngine:
 
     def close(self) -> None:
         """Unload the program; interfaces it was attached to are the caller's."""
+        if self._traced is not None:
+            self._traced.close()
         self._mirrors.close()
         self._ring.close()
         self._object.close()

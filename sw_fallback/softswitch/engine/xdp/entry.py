@@ -103,7 +103,6 @@ class EntryWriter:
                 line(f"u64 {name};")
         line("")
         line(f"enum {{ ASIDE = {max(1, self._deparser.aside)}, HEADERS = {max(1, self._deparser.headers)} }};")
-        line(f"#define GENERATION {self._context.generation}")
         self._paste("entry.h")
         if self._context.traces:
             line("")

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from softswitch.engine.xdp.state import StateLayout
 
-__all__ = ["DigestEvent", "Event", "EventKind", "OutEvent", "StateEvent", "TraceEvent", "decode"]
+__all__ = ["DigestEvent", "Event", "EventKind", "OutEvent", "StateEvent", "decode", "generation_of"]
 
 _HEAD = struct.Struct("=IIIHH")
 """struct event: kind, length, number, port, size."""
@@ -47,31 +47,28 @@ class OutEvent:
 
 @dataclass(frozen=True, slots=True)
 class StateEvent:
-    """A packet that user space has to go on with."""
+    """A packet that user space has to go on with, or is told of."""
 
     kind: EventKind
     state: bytes
     """struct state, to be read by `StateLayout`."""
     frame: bytes
-    """As it arrived; a recirculated one as it was deparsed."""
+    """As it arrived; a recirculated one as it was deparsed, a traced one that left as it left."""
 
 
-@dataclass(frozen=True, slots=True)
-class TraceEvent:
-    """What became of a traced packet, for `softswitch.engine.xdp.traces`."""
-
-    record: bytes
+Event = DigestEvent | OutEvent | StateEvent
 
 
-Event = DigestEvent | OutEvent | StateEvent | TraceEvent
+def generation_of(record: bytes) -> int:
+    """The program whose struct state a record has; zero, the first one, for records that have none."""
+    kind, _, number, _, _ = _HEAD.unpack_from(record)
+    return 0 if kind in (EventKind.DIGEST, EventKind.OUT) else int(number)
 
 
 def decode(record: bytes, layout: StateLayout) -> Event:
     """The event in a record of the program that `layout` is of. Raises ValueError for one that no program makes."""
-    kind = EventKind(int.from_bytes(record[:4], "little"))
-    if kind is EventKind.TRACE:
-        return TraceEvent(record)
-    _, length, number, port, size = _HEAD.unpack_from(record)
+    kind, length, number, port, size = _HEAD.unpack_from(record)
+    kind = EventKind(kind)
     if length != len(record):
         raise ValueError(f"a record of {len(record)} bytes that says it has {length}")
     frame = record[length - size :]

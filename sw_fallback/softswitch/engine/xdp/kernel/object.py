@@ -35,6 +35,9 @@ _LOG_READ = 1 << 16
 _LOG_LINES = 15
 """Kept in an error, of libbpf's messages and of the verifier's each."""
 _BTF_KIND_DATASEC = 15
+_DEVMAPS = frozenset({14, 25})
+"""BPF_MAP_TYPE_DEVMAP and its hashed variant (linux/bpf.h)."""
+_F_RDONLY_PROG = 1 << 7
 _RODATA = ".rodata"
 
 
@@ -191,9 +194,9 @@ def _reuse(name: str, handle: int, fd: int) -> None:
         "flags": bpf.bpf_map__map_flags(handle),
     }
     with Map(_duplicate(fd)) as there:
-        has = dict(
-            zip(declared, (there.kind, there.key_size, there.value_size, there.max_entries, there.flags), strict=True)
-        )
+        # the kernel adds this flag to every devmap by itself (kernel/bpf/devmap.c)
+        flags = there.flags & ~_F_RDONLY_PROG if there.kind in _DEVMAPS else there.flags
+        has = dict(zip(declared, (there.kind, there.key_size, there.value_size, there.max_entries, flags), strict=True))
     for what, wanted in declared.items():
         if has[what] != wanted:
             raise KernelError(f"map {name!r} cannot be used again: its {what} is {has[what]}, needed is {wanted}")

@@ -2,6 +2,9 @@
 
 enum { FRESH = 0xffff, PORTS = 512, INTERFACES = 1 << 20, FRAME_ROOM = 4096, TICK = 10 * 1000 * 1000 };
 
+/* Which translation of the program this is: the first one, or one that tells where packets go. */
+const volatile u32 generation;
+
 struct event {
 	u32 kind;
 	u32 length;

@@ -43,7 +43,7 @@ __noinline int dump(struct xdp_md *ctx, u32 kind)
 		return XDP_ABORTED;
 	const u64 size = gather(ctx, w), length = offsetof(struct workspace, frame) + size;
 	w->before_state = (struct event){
-		.kind = kind, .length = length, .number = GENERATION, .port = w->state.port, .size = size,
+		.kind = kind, .length = length, .number = generation, .port = w->state.port, .size = size,
 	};
 	if (!size || bpf_ringbuf_output(&events, w, length, 0))
 		COUNT(events_lost);

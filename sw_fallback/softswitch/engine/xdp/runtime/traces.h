@@ -7,7 +7,7 @@ static __always_inline int tell_trace(struct xdp_md *ctx, struct workspace *w)
 	const u64 size = gather(ctx, w), length = offsetof(struct workspace, frame) + size;
 
 	w->before_state = (struct event){
-		.kind = EVENT_TRACE, .length = length, .number = GENERATION, .port = w->state.port, .size = size,
+		.kind = EVENT_TRACE, .length = length, .number = generation, .port = w->state.port, .size = size,
 	};
 	return size ? bpf_ringbuf_output(&events, w, length, 0) : -1;
 }
