@@ -111,8 +111,10 @@ static __always_inline u64 hash_of(const u64 *key, const u32 words)
 	u64 hash = hash_keys[0];
 
 #pragma unroll
-	for (u32 word = 0; word < words; word++)
-		hash += (hash_keys[2 * word + 1] + (u32)key[word]) * (hash_keys[2 * word + 2] + (key[word] >> 32));
+	for (u32 word = 0; word < HASH_WORDS; word++) /* the bound is a number: `words` is not known before inlining */
+		if (word < words)
+			hash += (hash_keys[2 * word + 1] + (u32)key[word]) *
+				(hash_keys[2 * word + 2] + (key[word] >> 32));
 	hash ^= hash >> 32;
 	hash *= HASH_FACTOR;
 	return hash ^ hash >> 29;
@@ -150,8 +152,9 @@ static __always_inline void *exact_find(void *buckets, const u32 bucket_count, v
 				if (!row)
 					return NULL;
 #pragma unroll
-				for (u32 word = 0; word < words; word++)
-					differs |= row[word] ^ key[word];
+				for (u32 word = 0; word < HASH_WORDS; word++)
+					if (word < words)
+						differs |= row[word] ^ key[word];
 				if (!differs)
 					return row;
 			}
@@ -181,10 +184,6 @@ static __always_inline void *exact_find(void *buckets, const u32 bucket_count, v
  * entries' rows and then the planes, whose vectors are as long as the words in use say. User space writes the half
  * that is not live and then the word. A reader that finds the word changed has perhaps read what was being written.
  */
-struct range {
-	u8 word, shift, width; /* where the field is in the key: at most 64 bits in one word */
-};
-
 #define VECTOR_WORDS(entries) (((entries) + 63) / 64)
 #define VECTOR_HALF(planes, entries) (VECTOR_WORDS(entries) * (64 * 4 + (planes) * 256 * 8))
 #define VECTOR_ATTEMPTS 3
@@ -220,94 +219,54 @@ static __always_inline u32 key_byte(const u64 *key, u32 byte)
 	return *((const volatile u8 *)key + byte);
 }
 
-/* The entries that fit the key, of the 64 from 64 * `at` on. `columns`: which bytes of the key have a plane. */
-static __always_inline u64 vector_match(const u8 *planes, u32 words, u32 at, const u64 *key, const u8 *columns,
-					const u32 column_count, const struct range *ranges, const u32 range_count)
+/* Up to eight bits of the key from a bit on. */
+static __always_inline u32 key_bits(const u64 *key, const u32 bit, const u32 count)
 {
-	u64 match = ~0ull;
-	u32 plane = 0;
+	u32 bits = key_byte(key, bit / 8) >> bit % 8;
 
-#pragma unroll
-	for (u32 column = 0; column < column_count; column++) {
-		match &= vector_of(planes, plane++, key_byte(key, columns[column]), words, at);
-	}
-#pragma unroll
-	for (u32 range = 0; range < range_count; range++) {
-		const u32 width = ranges[range].width, start = 8 * ranges[range].word + ranges[range].shift / 8;
-		const u32 shift = ranges[range].shift % 8;
-		u64 above = 0, below = 0;
-
-#pragma unroll
-		for (u32 byte = 0; byte < 8; byte++) {
-			u32 value, bits = width - 8 * byte;
-
-			if (8 * byte >= width)
-				continue;
-			value = key_byte(key, start + byte) >> shift;
-			if (shift && bits > 8 - shift)
-				value |= key_byte(key, start + byte + 1) << (8 - shift);
-			value &= bits < 8 ? (1u << bits) - 1 : 0xff;
-			if (byte) {
-				above &= vector_of(planes, plane + 2, value, words, at);
-				below &= vector_of(planes, plane + 3, value, words, at);
-			}
-			above |= vector_of(planes, plane, value, words, at);
-			below |= vector_of(planes, plane + 1, value, words, at);
-			plane += byte ? 4 : 2;
-		}
-		match &= above & below;
-	}
-	return match;
-}
-
-/* The number of the row that wins; zero: none fits; VECTORS_UNUSED: there are more entries than the vectors hold. */
-static __always_inline u32 vector_scan(void *vectors, const u32 planes, const u32 entries, const u64 *key,
-				       const u8 *columns, const u32 column_count, const struct range *ranges,
-				       const u32 range_count)
-{
-	u32 first = 0, number = 0;
-	const u8 *all = bpf_map_lookup_elem(vectors, &first);
-
-	if (!all)
-		return 0;
-#pragma clang loop unroll(disable)
-	for (u32 attempt = 0; attempt < VECTOR_ATTEMPTS; attempt++) {
-		const u64 live = *(const volatile u64 *)all;
-		const u8 *half = all + 64 + (live >> 32 & 1) * VECTOR_HALF(planes, entries);
-		u32 words = live;
-
-		number = 0;
-		if (words > VECTOR_WORDS(entries))
-			return VECTORS_UNUSED;
-#pragma clang loop unroll(disable)
-		for (u32 at = 0; at < VECTOR_WORDS(entries) && at < words; at++) {
-			u64 match;
-
-			barrier_var(words); /* or the offsets of all planes are kept on the stack, which is small */
-			match = vector_match(half + 4 * 64 * VECTOR_WORDS(entries), words, at, key, columns,
-					     column_count, ranges, range_count);
-			if (match) {
-				number = *(const u32 *)(half + 4 * (64 * at + (lowest_bit(match) & 63)));
-				break;
-			}
-		}
-		barrier();
-		if (*(const volatile u64 *)all == live)
-			break;
-	}
-	return number;
+	if (bit % 8 + count > 8)
+		bits |= key_byte(key, bit / 8 + 1) << (8 - bit % 8);
+	return bits & ((1u << count) - 1);
 }
 
 /*
- * The row that wins, or NULL. `planes` and `entries` are those of TABLE_VECTORS; key, columns and ranges as the
- * generator wrote them: constants, all but what is in the key.
+ * Functions of one table. The generator writes `stem_match`: of the 64 entries from 64 * `at` on those that fit the key.
+ * stem_scan: the number of the row that wins; zero: none fits; VECTORS_UNUSED: more entries than the vectors hold.
  */
-static __always_inline void *vector_find(void *vectors, const u32 planes, const u32 entries, void *rows,
-					 const u64 *key, const u8 *columns, const u32 column_count,
-					 const struct range *ranges, const u32 range_count)
-{
-	return row_of(rows, vector_scan(vectors, planes, entries, key, columns, column_count, ranges, range_count));
-}
+#define VECTOR_SCAN(stem, planes, entries)                                                                            \
+	static __always_inline u32 stem##_scan(const u64 *key)                                                        \
+	{                                                                                                             \
+		u32 first = 0, number = 0;                                                                            \
+		const u8 *all = bpf_map_lookup_elem(&stem##_vectors, &first);                                         \
+                                                                                                                      \
+		if (!all)                                                                                             \
+			return 0;                                                                                     \
+		_Pragma("clang loop unroll(disable)")                                                                 \
+		for (u32 attempt = 0; attempt < VECTOR_ATTEMPTS; attempt++) {                                         \
+			const u64 live = *(const volatile u64 *)all;                                                  \
+			const u8 *half = all + 64 + (live >> 32 & 1) * VECTOR_HALF(planes, entries);                  \
+			u32 words = live;                                                                             \
+                                                                                                                      \
+			number = 0;                                                                                   \
+			if (words > VECTOR_WORDS(entries))                                                            \
+				return VECTORS_UNUSED;                                                                \
+			_Pragma("clang loop unroll(disable)")                                                         \
+			for (u32 at = 0; at < VECTOR_WORDS(entries) && at < words; at++) {                            \
+				u64 match;                                                                            \
+                                                                                                                      \
+				barrier_var(words); /* or the places of all vectors are kept on the stack */          \
+				match = stem##_match(half + 4 * 64 * VECTOR_WORDS(entries), words, at, key);          \
+				if (match) {                                                                          \
+					number = *(const u32 *)(half + 4 * (64 * at + (lowest_bit(match) & 63)));     \
+					break;                                                                        \
+				}                                                                                     \
+			}                                                                                             \
+			barrier();                                                                                    \
+			if (*(const volatile u64 *)all == live)                                                       \
+				break;                                                                                \
+		}                                                                                                     \
+		return number;                                                                                        \
+	}
 
 /* ---- Longest prefix match: bit vectors while they hold it, the kernel's trie beyond ---- */
 
@@ -332,20 +291,23 @@ struct prefix_field {
 
 #define PREFIX_WORDS 8
 
-/* The trie's key: words with exact fields, then the prefix from the top of its first word on; most significant first. */
-static __always_inline void *prefix_find_in_trie(void *trie, void *rows, const u64 *key, const u32 words, const u32 exact,
-						 const struct prefix_field field)
+/*
+ * The number of the row of the longest prefix; zero: none. The trie's key: words with exact fields (bits in `exact`),
+ * then the prefix from the top of its first word on; most significant first.
+ */
+static __always_inline u32 trie_find(void *trie, const u64 *key, const u32 exact, const struct prefix_field field)
 {
 	const u32 taken = (field.width + 63) / 64;
 	const u64 own = field.width < 64 ? ((1ull << field.width) - 1) << field.shift : ~0ull;
 	u32 prefix[1 + 2 * PREFIX_WORDS], part = 1, *number;
 
 #pragma unroll
-	for (u32 word = 0; word < words; word++) {
-		u64 value = word == field.word && taken == 1 ? key[word] & ~own : key[word];
+	for (u32 word = 0; word < PREFIX_WORDS; word++) {
+		u64 value;
 
 		if (!(exact >> word & 1))
 			continue;
+		value = word == field.word && taken == 1 ? key[word] & ~own : key[word];
 		prefix[part++] = __builtin_bswap32(value >> 32);
 		prefix[part++] = __builtin_bswap32(value);
 	}
@@ -364,22 +326,7 @@ static __always_inline void *prefix_find_in_trie(void *trie, void *rows, const u
 		prefix[part++] = __builtin_bswap32(value);
 	}
 	number = bpf_map_lookup_elem(trie, prefix);
-	return number ? row_of(rows, *number) : NULL;
-}
-
-/*
- * The row of the longest prefix, or NULL, of a table with a trie. `planes`, key and columns as for `vector_find`; in
- * `exact` a bit for each word of the key that has other fields.
- */
-static __always_inline void *prefix_find(void *vectors, const u32 planes, void *trie, void *rows, const u64 *key,
-					 const u32 words, const u8 *columns, const u32 column_count, const u32 exact,
-					 const struct prefix_field field)
-{
-	u32 number = vector_scan(vectors, planes, PREFIX_ENTRIES, key, columns, column_count, NULL, 0);
-
-	if (number == VECTORS_UNUSED)
-		return prefix_find_in_trie(trie, rows, key, words, exact, field);
-	return row_of(rows, number);
+	return number ? *number : 0;
 }
 
 /* ---- Locks: where two words must change together ---- */
