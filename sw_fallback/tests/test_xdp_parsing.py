@@ -15,7 +15,7 @@ REASON = why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"XDP cannot run: {REASON}")
 
 ORDER_BYTES = 62
-LAYOUTS = tuple(range(8)) + (0x17,)
+LAYOUTS = (*range(8), 0x17)
 CHANGES = 12
 """Bits of `change` that mean something."""
 

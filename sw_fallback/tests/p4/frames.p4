@@ -65,7 +65,10 @@ struct headers_t {
 struct metadata_t {
     bit<16> peeked;
     bit<128> peeked_address;
+    @field_list(1)
     bit<8> tail;
+    @field_list(1, 2)
+    int<12> signed;
 }
 
 parser frames_parser(packet_in packet, out headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard) {
@@ -203,6 +206,16 @@ control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metad
         if (hdr.order.change[10:10] == 1) {
             hdr.last = hdr.right;
         }
+        meta.signed = hdr.order.signed;
+        if (hdr.order.change[12:12] == 1) {
+            standard.mcast_grp = 1;
+        }
+        if (hdr.order.change[13:13] == 1) {
+            clone_preserving_field_list(CloneType.I2E, 1, 1);
+        }
+        if (hdr.order.change[15:15] == 1 && standard.instance_type == 0) {
+            resubmit_preserving_field_list(2);
+        }
         if (hdr.order.change[11:11] == 1) {
             hdr.order.setInvalid();
         }
@@ -216,6 +229,14 @@ control egress(inout headers_t hdr, inout metadata_t meta, inout standard_metada
             if (standard.parser_error == error.PacketTooShort) {
                 hdr.first.parser_error = 1;
             }
+        }
+        if (standard.instance_type != 0) {
+            hdr.big.name = meta.tail;
+            hdr.right.number = standard.egress_rid;
+            hdr.middle.peeked = meta.peeked;
+            hdr.left.number = (bit<16>)(int<16>)meta.signed;
+        } else if (hdr.order.isValid() && hdr.order.change[14:14] == 1) {
+            clone_preserving_field_list(CloneType.E2E, 2, 2);
         }
     }
 }

@@ -67,6 +67,8 @@ def generation_of(record: bytes) -> int:
 
 def decode(record: bytes, layout: StateLayout) -> Event:
     """The event in a record of the program that `layout` is of. Raises ValueError for one that no program makes."""
+    if len(record) < _HEAD.size:
+        raise ValueError(f"a record of {len(record)} bytes")
     kind, length, number, port, size = _HEAD.unpack_from(record)
     kind = EventKind(kind)
     if length != len(record):
