@@ -19,7 +19,6 @@ HASH_WORDS = 16
 """The most words of an exact key, unless the generator says otherwise."""
 _FACTOR = 0x9E3779B97F4A7C15
 _ALL = (1 << WORD) - 1
-_HALF = (1 << 32) - 1
 
 KeyFunction = Callable[[Any], tuple[int, tuple[int, ...]]]
 """From a raw key of `ExactIndex` to (hash, words)."""
@@ -52,7 +51,7 @@ def _source(layout: KeyLayout, constants: Sequence[int]) -> str:
                 terms[part.word + index].append(f"{name} >> {WORD * index} & {_ALL}" if index else f"{name} & {_ALL}")
     words = [f"w{index}" for index in range(layout.words)]
     products = [
-        f"({constants[2 * index + 1]} + ({word} & {_HALF})) * ({constants[2 * index + 2]} + ({word} >> 32))"
+        f"({constants[2 * index + 1]} + {word}) * ({constants[2 * index + 2]} + ({word} >> 32))"
         for index, word in enumerate(words)
     ]
     lines = [

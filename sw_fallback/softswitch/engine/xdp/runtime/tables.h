@@ -102,9 +102,10 @@ struct bucket {
 const volatile u64 hash_keys[2 * HASH_WORDS + 1]; /* random, new at each load: nobody outside can make keys collide */
 
 /*
- * Multilinear hashing of the 32-bit halves in pairs (Lemire and Kaser, Strongly universal string hashing is fast,
- * Computer Journal 57(11), 2014: "multilinear-HM"), one multiplication for each word; then mixed so that keys in
- * arithmetic progression spread too.
+ * A sum of products after Lemire and Kaser, Strongly universal string hashing is fast (Computer Journal 57(11), 2014),
+ * "multilinear-HM": of two words that differ in the high half the difference has a multiple, below 2^32, of the first
+ * key; else of the second. Either way all values of the sum's high half are alike likely, whoever chose the words.
+ * Then mixed, so that keys in arithmetic progression spread too.
  */
 static __always_inline u64 hash_of(const u64 *key, const u32 words)
 {
@@ -113,8 +114,7 @@ static __always_inline u64 hash_of(const u64 *key, const u32 words)
 #pragma unroll
 	for (u32 word = 0; word < HASH_WORDS; word++) /* the bound is a number: `words` is not known before inlining */
 		if (word < words)
-			hash += (hash_keys[2 * word + 1] + (u32)key[word]) *
-				(hash_keys[2 * word + 2] + (key[word] >> 32));
+			hash += (hash_keys[2 * word + 1] + key[word]) * (hash_keys[2 * word + 2] + (key[word] >> 32));
 	hash ^= hash >> 32;
 	hash *= HASH_FACTOR;
 	return hash ^ hash >> 29;
