@@ -151,8 +151,7 @@ class P4DataCodec:
             for encoder, _ in codecs:
                 encoder(leaves, members.add())
 
-        if all(0 < spec.bitstring.bit.bitwidth <= _SHORT for _, spec in named):
-            encode = _encode_bits(kind, len(codecs))
+        only_bits = all(0 < spec.bitstring.bit.bitwidth <= _SHORT for _, spec in named)
 
         def decode(data: p4d.P4Data, leaves: list[int]) -> None:
             _expect(data, kind, what)
@@ -162,7 +161,7 @@ class P4DataCodec:
             for (_, decoder), member in zip(codecs, members, strict=True):
                 decoder(member, leaves)
 
-        return encode, decode
+        return (_encode_bits(kind, len(codecs)) if only_bits else encode), decode
 
     def _header(self, name: str, what: str) -> tuple[_Encoder, _Decoder]:
         members = _named(self._types.headers, name, what).members
@@ -191,7 +190,7 @@ def _encode_bits(kind: str, count: int) -> _Encoder:
     making an object for each member."""
 
     def encode(leaves: Iterator[int], into: p4d.P4Data) -> None:
-        parts = []
+        parts: list[bytes] = []
         for value in islice(leaves, count):
             size = (value.bit_length() + 7) // 8 or 1
             parts += (_MEMBER[size], value.to_bytes(size, "big"))
@@ -203,8 +202,8 @@ def _encode_bits(kind: str, count: int) -> _Encoder:
 _SHORT = 8 * 64
 """Bits; with a byte string this long all lengths on the wire take one byte."""
 _MEMBER = [bytes((0x0A, size + 2, 0x0A, size)) for size in range(_SHORT // 8 + 1)]
-"""What is before the byte string of a member: `members` is field 1 of P4StructLike, `bitstring` field 1 of P4Data (protobuf
-encoding: tag with wire type 2, length)."""
+"""What is before the byte string of a member: `members` is field 1 of P4StructLike, `bitstring` field 1 of P4Data
+(protobuf encoding: tag with wire type 2, length)."""
 
 
 def _named(types: Mapping[str, T], name: str, what: str) -> T:
