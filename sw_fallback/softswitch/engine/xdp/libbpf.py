@@ -21,6 +21,7 @@ __all__ = [
     "LibraryMissing",
     "LinkCreateOptions",
     "MapBatchOptions",
+    "MapCreateOptions",
     "ObjectOpenOptions",
     "TestRunOptions",
     "check",
@@ -109,6 +110,20 @@ class LinkCreateOptions(ctypes.Structure):
     )
 
 
+class MapCreateOptions(ctypes.Structure):
+    """struct bpf_map_create_opts as far as an array needs it: zeroes stand for the rest."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("btf_fd", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+    )
+
+
 class MapBatchOptions(ctypes.Structure):
     """struct bpf_map_batch_opts."""
 
@@ -145,7 +160,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
     "btf__type_by_id": (c_void_p, (c_void_p, c_uint32)),
     "btf__name_by_offset": (c_char_p, (c_void_p, c_uint32)),
-    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
+    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, POINTER(MapCreateOptions))),
     "bpf_prog_load": (c_int, (c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),

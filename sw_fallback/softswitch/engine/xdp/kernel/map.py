@@ -14,7 +14,7 @@ from functools import cache
 from types import TracebackType
 from typing import TypeAlias
 
-from softswitch.engine.xdp.libbpf import KernelError, MapBatchOptions, check, information_of, library
+from softswitch.engine.xdp.libbpf import KernelError, MapBatchOptions, MapCreateOptions, check, information_of, library
 
 __all__ = ["BPF_ANY", "BPF_EXIST", "BPF_NOEXIST", "Map", "possible_cpus"]
 
@@ -26,9 +26,13 @@ BPF_EXIST = 2
 
 _PER_CPU = {5, 6, 10, 21}
 """BPF_MAP_TYPE_PERCPU_HASH, PERCPU_ARRAY, LRU_PERCPU_HASH, PERCPU_CGROUP_STORAGE (linux/bpf.h)."""
+_ARRAY = 2
+"""BPF_MAP_TYPE_ARRAY."""
 _F_MMAPABLE = 1 << 10
 _ENOTSUPP = 524
 """The kernel's word for a kind of map without batches, such as a devmap (include/linux/errno.h)."""
+_NAME = 15
+"""Characters of a map's name that the kernel keeps."""
 _BATCH = 4096
 """Entries asked for at once by `items`."""
 
@@ -96,6 +100,13 @@ class Map:
         self.flags = information.flags
         self.stride = (self.value_size + 7) & ~7
         self.value_length = self.stride * possible_cpus() if self.kind in _PER_CPU else self.value_size
+
+    @classmethod
+    def array(cls, name: str, value_size: int, entries: int) -> Map:
+        """A new array in shared memory, which no program knows of yet. Raises `KernelError`."""
+        options = MapCreateOptions(sz=ctypes.sizeof(MapCreateOptions), map_flags=_F_MMAPABLE)
+        fd = library().bpf_map_create(_ARRAY, name[:_NAME].encode(), 4, value_size, entries, options)
+        return cls(check(fd, f"an array map {name!r} of {entries} times {value_size} bytes cannot be made"))
 
     def __repr__(self) -> str:
         return f"Map({self.name!r}, {self.key_size} to {self.value_size} bytes, {self.max_entries} entries)"

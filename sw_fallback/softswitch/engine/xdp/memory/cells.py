@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from softswitch.engine.xdp.kernel import Map
+from softswitch.engine.xdp.memory.ledger import Ledger
 from softswitch.engine.xdp.memory.locks import MemoryLock
 
 __all__ = ["CounterCells", "RegisterCells"]
@@ -53,8 +54,9 @@ class RegisterCells:
 class CounterCells:
     """What programs counted in an indirect counter; `softswitch.arrays.CounterCells`."""
 
-    def __init__(self, cells: Map) -> None:
+    def __init__(self, cells: Map, ledger: Ledger | None = None) -> None:
         """The map STEM_cells."""
+        self._ledger = ledger
         self._words = cells.memory().cast("Q")
         self._stride = cells.stride >> 3
         self._cleared: dict[int, tuple[int, int]] = {}
@@ -69,6 +71,16 @@ class CounterCells:
     def clear(self, index: int) -> None:
         """Count from zero. The cells stay: a program that is counting would write the old sum back."""
         self._cleared[index] = self._counted(index)
+
+    def keep(self, index: int, packets: int, octets: int) -> None:
+        """Let the next process know what this one counts beside programs."""
+        if self._ledger is not None:
+            before = self._cleared.get(index, (0, 0))
+            self._ledger.keep(index, packets - before[0], octets - before[1])
+
+    def kept(self, index: int) -> tuple[int, int]:
+        """What the process before counted beside programs."""
+        return (0, 0) if self._ledger is None else self._ledger.kept(index)
 
     def _counted(self, index: int) -> tuple[int, int]:
         start = index * self._stride

@@ -7,6 +7,9 @@ buckets further on: that a table does not take as many entries as it says has a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from softswitch.engine.xdp.memory.inheritance import Found
 from softswitch.engine.xdp.memory.keys import key_function
 from softswitch.engine.xdp.memory.mirror import RowMirror, Shared
 from softswitch.errors import TableFull
@@ -55,6 +58,8 @@ class ExactMirror(RowMirror):
         hashed, key = self._function(row.raw)
         number = self.rows.take()
         self.rows.fill(number, key, row.action, row.params)
+        if self._ledger is not None:
+            self._begin(number, row)
         slots = self._slots
         first = (hashed >> 32 & self._last) * _WORDS
         for slot in range(first, first + _SLOTS):
@@ -69,6 +74,24 @@ class ExactMirror(RowMirror):
                 raise
         row.place = number
         self._count += 1
+
+    def adopt(self, found: Sequence[Found]) -> None:
+        """Raises `ValueError` where a slot is not what this table would have written."""
+        super().adopt(found)
+        astray: dict[int, tuple[int, int]] = {}
+        for row, slot in found:
+            hashed, _ = self._function(row.raw)
+            if self._slots[slot] != (hashed | _TOP) & self._tags | row.place:
+                raise ValueError(f"a slot of table memory {self._name!r} does not fit the key of its row")
+            home = hashed >> 32 & self._last
+            if distance := slot // _WORDS - home & self._last:
+                count, reach = astray.get(home, (0, 0))
+                astray[home] = count + 1, max(reach, distance)
+        # the other process may have ended between a slot and what is said of it at home
+        for bucket, word in enumerate(self._slots[_SLOTS::_WORDS].tolist()):
+            count, reach = astray.get(bucket, (0, 0))
+            if word & 0xFFFF != count or word >> 16 < reach:
+                self._slots[bucket * _WORDS + _SLOTS] = max(word >> 16, reach) << 16 | count if count else 0
 
     def _key(self, raw: object) -> tuple[int, ...]:
         return self._function(raw)[1]

@@ -13,7 +13,7 @@ from typing import Any
 from softswitch.engine.xdp.layout import KeyLayout
 from softswitch.engine.xdp.terms import WORD
 
-__all__ = ["HASH_WORDS", "KeyFunction", "key_function", "random_hash_keys"]
+__all__ = ["HASH_WORDS", "KeyFunction", "hash_sample", "key_function", "random_hash_keys"]
 
 HASH_WORDS = 16
 """The most words of an exact key, unless the generator says otherwise."""
@@ -27,6 +27,14 @@ KeyFunction = Callable[[Any], tuple[int, tuple[int, ...]]]
 def random_hash_keys(words: int = HASH_WORDS) -> bytes:
     """New contents of `hash_keys`, for keys of up to so many words."""
     return secrets.token_bytes(8 * (2 * words + 1))
+
+
+def hash_sample(layout: KeyLayout) -> int:
+    """The hash of a certain key by certain hash keys: the same for every version of this software that hashes alike."""
+    constants = [_FACTOR * (index + 1) & _ALL for index in range(2 * layout.words + 1)]
+    values = tuple(_FACTOR >> index & (1 << part.field.target.width) - 1 for index, part in enumerate(layout.parts))
+    raw = values if len(values) > 1 else values[0]
+    return key_function(layout, struct.pack(f"={len(constants)}Q", *constants))(raw)[0]
 
 
 def key_function(layout: KeyLayout, hash_keys: bytes) -> KeyFunction:

@@ -11,7 +11,7 @@ from softswitch.engine.xdp.memory.locks import MemoryLock
 from softswitch.entities import MeterConfig
 from softswitch.meters import Color, Meter
 
-__all__ = ["MappedMeter", "MeterCells", "clear_meter"]
+__all__ = ["MappedMeter", "MeterCells", "clear_meter", "configured_meter"]
 
 _LIMIT = (1 << 43) - 1
 """Of rates and bursts: 8.8 TB, which no machine reaches in a second."""
@@ -34,6 +34,17 @@ class MappedMeter(Meter):
         committed, peak = _bucket(config.cir, config.cburst), _bucket(config.pir, config.pburst)
         with self._lock:
             _CELL.pack_into(memory, at + 8, now_ns, *committed, *peak, 0, 0)
+
+    @classmethod
+    def adopt(cls, memory: memoryview, at: int) -> MappedMeter:
+        """The meter that another process configured at this byte; its buckets stay as they are."""
+        meter = cls.__new__(cls)
+        meter._settle(memory, at)
+        words = meter._words
+        Meter.__init__(
+            meter, MeterConfig(*(words[bucket + part] for bucket in (_COMMITTED, _PEAK) for part in (0, 1))), 0
+        )
+        return meter
 
     def _settle(self, memory: memoryview, at: int) -> None:
         cell = memory[at : at + METER_BYTES]
@@ -85,6 +96,10 @@ class MeterCells:
         self._clock = clock
         self._meters: list[Meter | None] = [None] * cells.max_entries
 
+    def adopt(self) -> None:
+        """Take the meters that another process configured."""
+        self._meters = [configured_meter(self._memory, METER_BYTES * index) for index in range(len(self._meters))]
+
     def __len__(self) -> int:
         return len(self._meters)
 
@@ -99,6 +114,12 @@ class MeterCells:
             clear_meter(self._memory, at)
         else:
             self._meters[index] = MappedMeter(self._memory, at, meter.config, self._clock())
+
+
+def configured_meter(memory: memoryview, at: int) -> MappedMeter | None:
+    """The meter that another process left at this byte; None: the cell is not configured."""
+    is_configured = any(memory[at + 8 * (_PEAK + 4) : at + 8 * (_PEAK + 5)])
+    return MappedMeter.adopt(memory, at) if is_configured else None
 
 
 def clear_meter(memory: memoryview, at: int) -> None:

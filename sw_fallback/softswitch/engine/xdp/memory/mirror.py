@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from softswitch.engine.xdp.kernel import Map
 from softswitch.engine.xdp.layout import RowLayout
-from softswitch.engine.xdp.memory.meters import MappedMeter, clear_meter
+from softswitch.engine.xdp.memory.inheritance import Found
+from softswitch.engine.xdp.memory.ledger import Ledger
+from softswitch.engine.xdp.memory.meters import MappedMeter, clear_meter, configured_meter
 from softswitch.engine.xdp.memory.rows import Grace, RowMemory
 from softswitch.entities import MeterConfig
 from softswitch.errors import InvalidArgument, TableFull
@@ -44,6 +46,8 @@ class Shared:
     """Of an indirect table."""
     hash_keys: bytes = b""
     """What `hash_keys` was loaded with."""
+    ledger: Ledger | None = None
+    """Where the next process finds what rows do not have."""
 
     def map(self, suffix: str) -> Map:
         """The map `STEM_suffix`."""
@@ -56,7 +60,11 @@ class RowMirror(ABC):
     def __init__(self, shared: Shared) -> None:
         self.rows = RowMemory(shared.map("rows"), shared.layout, shared.numbers, shared.grace)
         self._profile = shared.profile
+        self._ledger = shared.ledger
         self._count = 0
+        self._held_default: Call | None = None
+        """What a miss is to run once `settle` is called."""
+        self._is_settled = True
 
     def __len__(self) -> int:
         """How many rows are in."""
@@ -86,6 +94,7 @@ class RowMirror(ABC):
         row.packets += packets
         row.octets += octets
         row.place = number
+        self.keep(row)
         self._retire(before)
 
     def remove(self, row: Row) -> None:
@@ -97,7 +106,9 @@ class RowMirror(ABC):
 
     def set_default(self, call: Call) -> None:
         """What a miss runs. Of an indirect table it is part of the program, and nothing happens."""
-        if self._profile is None:
+        if not self._is_settled:
+            self._held_default = call
+        elif self._profile is None:
             self.rows.set_default(call)
 
     def counter(self, row: Row) -> tuple[int, int]:
@@ -105,8 +116,9 @@ class RowMirror(ABC):
         return self.rows.counter(row.place)
 
     def clear_counter(self, row: Row) -> None:
-        """Count from zero."""
+        """Count from zero; what this process counts is in the row already."""
         self.rows.clear_counter(row.place)
+        self.keep(row)
 
     def last_hit(self, row: Row) -> int:
         """When a program last hit the row, nanoseconds of the monotonic clock; zero: never."""
@@ -124,6 +136,30 @@ class RowMirror(ABC):
     def flush(self) -> None:
         """Make all changes effective."""
         return
+
+    # What one process leaves to the next
+
+    def keep(self, row: Row) -> None:
+        """Let the next process know what this one counts beside programs."""
+        if self._ledger is not None:
+            packets, octets = self.rows.cleared(row.place)
+            self._ledger.keep(row.place, row.packets - packets, row.octets - octets)
+
+    def adopt(self, found: Sequence[Found]) -> None:
+        """These entries are there already, and packets meet them. The default action stays until `settle`."""
+        self.rows.adopt([row.place for row, _ in found])
+        self._count = len(found)
+        self._is_settled = False
+        if self.rows.layout.meter_at is not None:
+            for row, _ in found:
+                row.meter = configured_meter(self.rows.memory, self.rows.meter_at(row.place))
+
+    def settle(self) -> None:
+        """Let the default action be what it was set to since `adopt`."""
+        self._is_settled = True
+        if self._held_default is not None:
+            self.set_default(self._held_default)
+            self._held_default = None
 
     @abstractmethod
     def _link(self, row: Row, number: int) -> None:
@@ -146,6 +182,7 @@ class RowMirror(ABC):
         if self._profile is None:
             number = rows.take()
             rows.fill(number, self._key(row.raw), row.action, row.params)
+            self._begin(number, row)
             return number
         if row.target is None:
             raise InvalidArgument("a row of an indirect table has a member or group")
@@ -156,7 +193,14 @@ class RowMirror(ABC):
             self._profile.release(group)
             raise
         rows.fill_indirect(number, self._key(row.raw), group)
+        self._begin(number, row)
         return number
+
+    def _begin(self, number: int, row: Row) -> None:
+        """A row is filled."""
+        if self._ledger is not None:
+            self._ledger.begin(number, row.idle_timeout_ns, row.packets, row.octets)
+            self.rows.begin(number, row.hit)
 
     def _retire(self, number: int) -> None:
         """A row that can be found no more, or not after the next flush."""

@@ -6,11 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from softswitch.arrays import CounterStore, RegisterStore
 from softswitch.engine.xdp.kernel import Map
 from softswitch.engine.xdp.layout import RowLayout
 from softswitch.engine.xdp.memory.cells import CounterCells, RegisterCells
 from softswitch.engine.xdp.memory.exact import ExactMirror
+from softswitch.engine.xdp.memory.inheritance import Inheritance, TableReader
 from softswitch.engine.xdp.memory.keys import random_hash_keys
+from softswitch.engine.xdp.memory.ledger import LEDGER_BYTES, Ledger
 from softswitch.engine.xdp.memory.meters import MeterCells
 from softswitch.engine.xdp.memory.mirror import KeylessMirror, RowMirror, Shared
 from softswitch.engine.xdp.memory.prefix import PrefixMirror
@@ -26,21 +29,39 @@ if TYPE_CHECKING:  # the generator needs this package's sizes
 
 __all__ = ["Mirrors", "table_mirror"]
 
+_TABLE_MAPS = ("rows", "buckets", "trie", "vectors")
+"""What the names of a table's maps end with."""
+
 
 class Mirrors:
     """The maps of one loaded program and its stores."""
 
-    def __init__(self, source: Source, stores: Stores) -> None:
-        """Nothing happens before `open`."""
+    def __init__(
+        self, source: Source, stores: Stores, inheritance: Inheritance | None = None, *, keeps: bool = False
+    ) -> None:
+        """Nothing happens before `open`. `inheritance`: what another process has filled already; `keeps`: there are
+        ledgers, for the next process."""
         self._lookups, self._context = source.lookups, source.context
         self._stores = stores
-        self._hash_keys = random_hash_keys(source.lookups.hash_words)
+        self._inheritance = inheritance or Inheritance({}, {})
+        self._keeps = keeps
+        new = random_hash_keys(source.lookups.hash_words)
+        # a key uses the first ones, as many as it has words
+        self._hash_keys = (self._inheritance.hash_keys + new[len(self._inheritance.hash_keys) :])[: len(new)]
+        self._grace = Grace()
         self.tables: dict[str, RowMirror] = {}
         """By name of the table."""
         self.profiles: dict[str, ProfileMirror] = {}
         """By name of the profile: to be told (`refresh`) when a member or group changes."""
         self.registers: dict[str, RegisterCells] = {}
         """By name; what the python engine's registers are from `open` on."""
+        self.ledgers: dict[str, Map] = {}
+        """By the stem of a table or counter; none unless this process keeps them."""
+
+    @property
+    def hash_keys(self) -> bytes:
+        """What the program is loaded with."""
+        return self._hash_keys
 
     def sizes(self) -> Mapping[str, int]:
         """Sizes of maps that the source does not say."""
@@ -50,43 +71,113 @@ class Mirrors:
         """Values of the program's constants."""
         return {"hash_keys": self._hash_keys}
 
+    def reused(self) -> Mapping[str, int]:
+        """File descriptors of the maps that are there already, by name."""
+        old, stem = self._inheritance, self._context.names.object
+        names = [f"{table['stem']}_{suffix}" for table in old.tables.values() for suffix in _TABLE_MAPS]
+        names += [f"{stem(name)}_{suffix}" for name in old.registers for suffix in ("cells", "lock")]
+        names += [f"{stem(name)}_cells" for name in (*old.counters, *old.meters)]
+        return {name: old.maps[name].fd for name in names if name in old.maps}
+
     def open(self, maps: Mapping[str, Map]) -> None:
-        """Move what is in the stores into the maps and keep them in step. Raises `TableFull`, `KernelError`."""
+        """Move what is in the stores into the maps, or what is in the maps into the stores, and keep them in step.
+
+        Raises `TableFull`, `KernelError`, and `ValueError` or `LookupError` for an inheritance that does not fit.
+        """
         names = self._context.names
-        program, stores = self._context.program, self._stores
-        grace = Grace()
-        numbers = {action.name: self._context.numbers[action.name] for action in program.actions.values()}
-
-        def shared(name: str, layout: RowLayout, profile: ProfileMirror | None = None) -> Shared:
-            return Shared(names.object(name), maps, layout, numbers, grace, profile, self._hash_keys)
-
+        stores = self._stores
         for name, layout in self._lookups.members.items():
-            self.profiles[name] = ProfileMirror(shared(name, layout))
+            self.profiles[name] = ProfileMirror(self._shared(name, maps, layout))
         for table in self._lookups.tables:
-            profile = self.profiles[table.profile] if table.profile is not None else None
-            mirror = table_mirror(shared(table.name, self._lookups.rows[table.name], profile), table)
-            self.tables[table.name] = mirror
-            store = stores.tables[table.name]
+            self._open_table(table, maps)
+        for name, counter in stores.counters.items():
+            stem = names.object(name)
+            cells = maps[f"{stem}_cells"]
+            self._ledger(stem, cells.max_entries, is_shared=name in self._inheritance.counters)
+            self._open_counter(counter, cells)
+        for meter in stores.meters.values():
+            meters = MeterCells(maps[f"{names.object(meter.array.name)}_cells"], time.monotonic_ns)
+            if meter.array.name in self._inheritance.meters:
+                meters.adopt()
+            else:
+                for index, configured in enumerate(meter.meters):
+                    meters[index] = configured
+            meter.meters = cast("list[Meter | None]", meters)
+        for register in stores.registers.values():
+            self._open_register(register, maps)
+        self.flush()
+
+    def _shared(
+        self, name: str, maps: Mapping[str, Map], layout: RowLayout, profile: ProfileMirror | None = None
+    ) -> Shared:
+        numbers = {action.name: self._context.numbers[action.name] for action in self._context.program.actions.values()}
+        stem = self._context.names.object(name)
+        ledger = Ledger(self.ledgers[stem]) if stem in self.ledgers else None
+        return Shared(stem, maps, layout, numbers, self._grace, profile, self._hash_keys, ledger)
+
+    def _ledger(self, stem: str, entries: int, *, is_shared: bool) -> None:
+        """Have a ledger if this process keeps any."""
+        if not self._keeps:
+            return
+        inherited = self._inheritance.ledgers.get(stem) if is_shared else None
+        self.ledgers[stem] = inherited or Map.array(f"{stem}_ledger", LEDGER_BYTES, entries)
+
+    def _open_table(self, table: Table, maps: Mapping[str, Map]) -> None:
+        layout, stem = self._lookups.rows[table.name], self._context.names.object(table.name)
+        inherited = self._inheritance.tables.get(table.name)
+        if layout.hit_at is not None or layout.counters_at is not None:
+            self._ledger(stem, maps[f"{stem}_rows"].max_entries, is_shared=inherited is not None)
+        profile = self.profiles[table.profile] if table.profile is not None else None
+        shared = self._shared(table.name, maps, layout, profile)
+        store, mirror = self._stores.tables[table.name], table_mirror(shared, table)
+        self.tables[table.name] = mirror
+        if inherited is not None:
+            found = list(TableReader(inherited, self._inheritance.maps, shared.ledger, shared.numbers).rows())
+            mirror.adopt(found)
+            for row, _ in found:
+                store.index.add(row.raw, row)
+            store.is_inherited = True
+        else:
             for row in store.index.rows.values():
                 mirror.put(row)
             mirror.set_default(store.miss)
-            store.mirror = mirror
-        for counter in stores.counters.values():
-            counter.mirror = CounterCells(maps[f"{names.object(counter.array.name)}_cells"])
-        for meter in stores.meters.values():
-            meters = MeterCells(maps[f"{names.object(meter.array.name)}_cells"], time.monotonic_ns)
-            for index, configured in enumerate(meter.meters):
-                meters[index] = configured
-            meter.meters = cast("list[Meter | None]", meters)
-        for register in stores.registers.values():
-            stem = names.object(register.array.name)
-            cells = RegisterCells(maps[f"{stem}_cells"], maps[f"{stem}_lock"])
-            for index, value in enumerate(register.cells):
-                if value:
-                    cells[index] = value
-            register.cells = cast("list[int]", cells)
-            self.registers[register.array.name] = cells
+        store.mirror = mirror
+
+    def _open_counter(self, counter: CounterStore, cells: Map) -> None:
+        stem = self._context.names.object(counter.array.name)
+        mirror = CounterCells(cells, Ledger(self.ledgers[stem]) if stem in self.ledgers else None)
+        if counter.array.name in self._inheritance.counters:
+            for index in range(counter.array.size):
+                counter.packets[index], counter.octets[index] = mirror.kept(index)
+        counter.mirror = mirror
+
+    def _open_register(self, register: RegisterStore, maps: Mapping[str, Map]) -> None:
+        stem = self._context.names.object(register.array.name)
+        cells = RegisterCells(maps[f"{stem}_cells"], maps[f"{stem}_lock"])
+        for index, value in enumerate(register.cells):
+            if value:
+                cells[index] = value
+        register.cells = cast("list[int]", cells)
+        self.registers[register.array.name] = cells
+
+    def settle(self) -> None:
+        """All is as it was in the process before: from now on what is written is effective in inherited tables too."""
+        for mirror in self.tables.values():
+            mirror.settle()
         self.flush()
+
+    def keep(self) -> None:
+        """Leave to the next process what this one has counted beside programs."""
+        if not self._keeps:
+            return
+        for name, mirror in self.tables.items():
+            for row in self._stores.tables[name].index.rows.values():
+                if row.packets or row.octets:
+                    mirror.keep(row)
+        for counter in self._stores.counters.values():
+            for index, (packets, octets) in enumerate(zip(counter.packets, counter.octets, strict=True)):
+                if counter.mirror is not None and (packets or octets):
+                    counter.mirror.keep(index, packets, octets)
 
     def flush(self) -> None:
         """Make what was written effective for programs. Raises `KernelError`."""
@@ -101,6 +192,9 @@ class Mirrors:
             counter.mirror = None
         self.tables.clear()
         self.profiles.clear()
+        for ledger in self.ledgers.values():
+            ledger.close()
+        self.ledgers.clear()
 
 
 def table_mirror(shared: Shared, table: Table) -> RowMirror:

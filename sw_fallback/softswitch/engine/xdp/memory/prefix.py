@@ -9,10 +9,12 @@ Measured (an empty program taken off), nanoseconds for one lookup of a key of 12
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from softswitch.engine.xdp.layout import KeyLayout
 from softswitch.engine.xdp.memory.deferred import DeferredMirror
+from softswitch.engine.xdp.memory.inheritance import Found
 from softswitch.engine.xdp.memory.mirror import Shared
 from softswitch.engine.xdp.memory.vectors import VectorKey, VectorLayout, VectorMemory
 from softswitch.errors import UnsupportedConstruct
@@ -79,6 +81,12 @@ class PrefixMirror(DeferredMirror):
         self._pending: dict[bytes, tuple[int, bool]] = {}
         """Row number (zero: to be deleted) by key of the trie, and whether the trie has the key."""
         self._uses_trie = False
+
+    def adopt(self, found: Sequence[Found]) -> None:
+        super().adopt(found)
+        self._rows = {row: None for row, _ in found}
+        self._uses_trie = len(found) > self._vectors.capacity
+        self._is_changed = not self._uses_trie  # the vectors may be older than the trie
 
     def _link(self, row: Row, number: int) -> None:
         self._rows[row] = None

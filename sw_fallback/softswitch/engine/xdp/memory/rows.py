@@ -7,7 +7,7 @@ so a table has spare rows, and waits only when all of them have been used since 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from softswitch.engine.xdp.kernel import Map, membarrier_global
@@ -92,6 +92,17 @@ class RowMemory:
         self._cleared: dict[int, tuple[int, int]] = {}
         """What the counters of a row said when it was told to count from zero."""
 
+    def adopt(self, numbers: Iterable[int]) -> None:
+        """These rows have entries already, as another process left them; no more are looked at than the others are."""
+        taken = bytearray(self._unused.stop)
+        taken[0] = taken[self.halves[0]] = 1
+        for number in numbers:
+            taken[number] = 1
+        end = taken.rindex(1) + 1
+        self._freed = [number for number, is_taken in enumerate(taken[:end]) if not is_taken]
+        self._freed_at = self._grace.ended
+        self._unused = range(end, len(taken))
+
     def take(self) -> int:
         """The number of a row that nobody sees. Raises `TableFull`."""
         if not self._free:
@@ -127,6 +138,12 @@ class RowMemory:
         if before:
             self.give_back(before)
 
+    def begin(self, number: int, hit_ns: int) -> None:
+        """A row that nobody sees was written now: it counts as hit."""
+        at = self.layout.hit_at
+        if at is not None:
+            self.words[(number * self.stride + at) >> 3] = hit_ns
+
     # What programs leave in a row
 
     def counter(self, number: int) -> tuple[int, int]:
@@ -141,6 +158,10 @@ class RowMemory:
         """Count from zero. The cells stay: a program that is counting would write the old sum back."""
         if self.layout.counters_at is not None:
             self._cleared[number] = self._counted(number)
+
+    def cleared(self, number: int) -> tuple[int, int]:
+        """What the counters said when they were told to count from zero."""
+        return self._cleared.get(number, (0, 0))
 
     def last_hit(self, number: int) -> int:
         """Nanoseconds of the monotonic clock; zero: never, or the table has no idle timeouts."""
