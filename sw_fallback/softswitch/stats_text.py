@@ -34,8 +34,13 @@ def _head(stats: dict[str, Any]) -> str:
     )
     others = [
         f"{packets[name]} {text}"
-        for name, text in (("parser_errors", "with parser errors"), ("digests_lost", "digests lost"))
-        if packets[name]
+        for name, text in (
+            ("parser_errors", "with parser errors"),
+            ("digests_lost", "digests lost"),
+            ("foreign", "from interfaces that are no port"),
+            ("traces_lost", "that a trace could not tell of"),
+        )
+        if packets.get(name)
     ]
     controller = stats["controller"]
     others += [
@@ -55,6 +60,8 @@ def _head(stats: dict[str, Any]) -> str:
 def _timing(timing: dict[str, Any] | None) -> str:
     if timing is None:
         return ""
+    if "reason" in timing:
+        return f"; not timed: {timing['reason']}"
     if timing["ns_per_packet"] is None:
         return f"; none in {timing['seconds']:g} s"
     return f"; {timing['ns_per_packet']} ns each ({timing['packets']} in {timing['seconds']:g} s)"

@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from softswitch.errors import PipelineError
+from softswitch.errors import EngineUnavailable, PipelineError
 from softswitch.ports import Port
+from softswitch.ports.interface import interface_counters
 from softswitch.program.expressions import BoolConstant
 from softswitch.server.device import Device
 from softswitch.server.introspection_requests import SERVICE, Request, StatsRequest, TraceRequest, read_request
@@ -87,32 +88,35 @@ class Introspection:
         seconds = (await _read(StatsRequest, request, context)).seconds
         pipeline = self._device.pipelines.committed
         around = self._surroundings
+        timed = None if pipeline is None or not seconds else await self._measure(pipeline.switch, seconds)
+        engine = around.engine()
         answer: dict[str, Any] = {
             "uptime_s": round(time.monotonic() - self._started, 3),
-            "engine": {"name": None, "reason": None},
-            "ports": ports_part(around.ports),
+            "engine": {"name": engine, "reason": around.why_python() if engine == "python" else None},
+            "ports": ports_part(around.ports, interface_counters(), in_kernel=engine != "python"),
             "program": None,
         }
         answer |= device_part(self._device, around.ports, around.unknown_port())
         if pipeline is not None:
-            answer["time_per_packet"] = await self._measure(pipeline.switch, seconds) if seconds else None
             part = switch_part(pipeline.switch)
-            answer["drops"] |= part.pop("drops")
+            answer["drops"] = _sums(answer["drops"], part.pop("drops"))
             answer |= part
-            engine = around.engine()
-            answer["engine"] = {"name": engine, "reason": around.why_python() if engine == "python" else None}
+            answer["time_per_packet"] = timed
             answer["counters"], answer["counters_cut"] = await _counters(pipeline.switch)
         return _packed(answer)
 
     async def _measure(self, switch: Switch, seconds: float) -> dict[str, Any]:
         """Let packets be timed for a while."""
-        async with self._measuring:
-            timing = switch.measure(time.perf_counter_ns)
-            try:
-                await asyncio.sleep(seconds)
-            finally:
-                switch.measure(None)
-        per_packet = round(timing.ns / timing.packets) if timing.packets else None
+        try:
+            async with self._measuring:
+                timing = switch.measure(time.perf_counter_ns)
+                try:
+                    await asyncio.sleep(seconds)
+                finally:
+                    switch.measure(None)
+        except PipelineError as error:
+            return {"seconds": seconds, "packets": None, "ns_per_packet": None, "reason": str(error)}
+        per_packet = round(timing.ns / timing.packets, 1) if timing.packets else None
         return {"seconds": seconds, "packets": timing.packets, "ns_per_packet": per_packet}
 
     async def _source(self, request: bytes, context: _Context) -> bytes:
@@ -128,6 +132,7 @@ class Introspection:
         queue = _Queue()
         watch = await _watch(asked, context, pipeline.switch, queue.put)
         tracer = await self._join(context, pipeline, watch)
+        lost_before = tracer.lost()
         try:
             yield _packed(self._greeting(pipeline.switch))
             told = 0
@@ -135,7 +140,8 @@ class Introspection:
                 limit = min(asked.count - told, _AT_ONCE) if asked.count else _AT_ONCE
                 records = await queue.take(limit, _LOOK_S)
                 told += len(records)
-                lost = queue.take_lost()
+                before, lost_before = lost_before, tracer.lost()
+                lost = queue.take_lost() + lost_before - before
                 if records or lost:
                     documents = [to_document(record, snaplen=asked.snaplen, both=asked.both) for record in records]
                     yield _packed({"records": documents, "lost": lost})
@@ -154,11 +160,13 @@ class Introspection:
             try:
                 # packets are switched meanwhile
                 prepared = await asyncio.to_thread(tracer.prepare, watch)
+                tracer.join(watch, prepared)
             except TracerBusy as error:
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            except EngineUnavailable as error:
+                await context.abort(grpc.StatusCode.INTERNAL, str(error))
             except PipelineError as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"filter: {error}")
-            tracer.join(watch, prepared)
         return tracer
 
     def _greeting(self, switch: Switch) -> dict[str, Any]:
@@ -237,6 +245,10 @@ async def _read(kind: type[Q], request: bytes, context: _Context) -> Q:
         return read_request(kind, request)
     except ValueError as error:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+
+def _sums(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
 
 
 def _packed(message: dict[str, Any]) -> bytes:

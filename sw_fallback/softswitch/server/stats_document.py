@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from softswitch.switch import Switch
 
 if TYPE_CHECKING:
     from softswitch.ports import Port
+    from softswitch.ports.interface import InterfaceCounters
 
 __all__ = ["DROPS", "counter_cells", "device_part", "ports_part", "switch_part"]
 
@@ -22,6 +24,8 @@ DROPS = {
     "passes_exceeded": "resubmitted, recirculated or cloned too often",
     "assertions_failed": "an assert of the program did not hold",
     "packet_ins_dropped": "for the controller, but no primary was there",
+    "no_room": "the frame had no room for its new headers",
+    "events_lost": "for the controller or the python engine, faster than they were taken",
     "unknown_port": "for a port that does not exist",
     "receive_dropped": "arrived faster than they were switched",
     "oversized": "larger than the MTU: offload is on",
@@ -40,21 +44,34 @@ def device_part(device: Device, ports: Sequence[Port], unknown_port: int) -> dic
     return {"device_id": device.device_id, "controller": stats, "drops": drops}
 
 
-def ports_part(ports: Iterable[Port]) -> list[dict[str, Any]]:
-    """Each port with its counters."""
+def ports_part(
+    ports: Iterable[Port], interfaces: Mapping[str, InterfaceCounters], *, in_kernel: bool
+) -> list[dict[str, Any]]:
+    """Each port with its own counters and its interface's; `in_kernel`: packets are switched without passing it."""
     found = []
     for port in ports:
         port.update_counters()
-        found.append(
-            {"number": port.number, "name": port.name, "open": port.fileno() is not None, **asdict(port.stats)}
-        )
+        interface = interfaces.get(port.name)
+        one = {"number": port.number, "name": port.name, "open": port.fileno() is not None, **asdict(port.stats)}
+        one["interface"] = None if interface is None else interface._asdict()
+        one["received"], one["sent"] = _passed(port, interface if in_kernel else None)
+        found.append(one)
     return found
+
+
+def _passed(port: Port, interface: InterfaceCounters | None) -> tuple[int, int]:
+    """Frames that came in and went out."""
+    if interface is None:
+        return port.stats.received, port.stats.sent
+    return interface.received, interface.sent
 
 
 def switch_part(switch: Switch) -> dict[str, Any]:
     """The program's packets, drops and tables."""
-    stats = asdict(switch.stats)
-    drops = {name: stats.pop(name) for name in ("drops", "passes_exceeded", "assertions_failed")}
+    stats = Counter(asdict(switch.stats))
+    if switch.kernel is not None:
+        stats.update(switch.kernel.statistics())
+    drops = {name: stats.pop(name) for name in DROPS if name in stats}
     tables = [
         {"name": info.name, "entries": switch.entry_count(info.id), "size": info.size}
         for info in switch.p4info.tables.values()

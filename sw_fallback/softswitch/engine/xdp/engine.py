@@ -6,9 +6,10 @@ over the same state (`resume.py`).
 
 from __future__ import annotations
 
+import secrets
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 
@@ -16,10 +17,12 @@ from softswitch.engine.python import PythonEngine, Stores
 from softswitch.engine.python.observing import Timing
 from softswitch.engine.xdp.compiler import CompileError, compile_object
 from softswitch.engine.xdp.context import Context, Numbers
+from softswitch.engine.xdp.description import describe
 from softswitch.engine.xdp.entry import STATISTICS
 from softswitch.engine.xdp.events import DigestEvent, OutEvent, StateEvent, decode, generation_of
 from softswitch.engine.xdp.kernel import KernelError, Map, Object, RingBuffer, possible_cpus, run
-from softswitch.engine.xdp.memory import Mirrors
+from softswitch.engine.xdp.legacy import Legacy, digest_of
+from softswitch.engine.xdp.memory import Inheritance, Mirrors
 from softswitch.engine.xdp.resume import Resume
 from softswitch.engine.xdp.source import generate
 from softswitch.engine.xdp.timing import ProgramTiming
@@ -46,27 +49,37 @@ class XdpEngine:
     """Compiles, loads and feeds one program."""
 
     def __init__(
-        self, program: Program, stores: Stores, numbers: Numbers, *, drop_port: int, cpu_port: int | None
+        self,
+        program: Program,
+        stores: Stores,
+        numbers: Numbers,
+        *,
+        drop_port: int,
+        cpu_port: int | None,
+        legacy: Legacy | None = None,
+        keeps: bool = False,
     ) -> None:
         """Load the program with empty maps; the stores' registers and meters move into them, their tables and
         counters are mirrored there from now on.
 
-        Raises `UnsupportedConstruct` for what XDP does not run, `EngineUnavailable` when clang or the kernel refuse.
+        legacy: what another process left; tables, counters, meters and registers that are the same go on in its
+        memory (`inherited`), and the stores have what is there. Then `settle` is to be called. keeps: there will be a
+        `legacy` of this one.
+        Raises `UnsupportedConstruct` for what XDP does not run, `EngineUnavailable` when clang or the kernel refuse or
+        the legacy is broken.
         """
         self._program, self._numbers, self._drop_port, self._cpu_port = program, numbers, drop_port, cpu_port
         self._source = generate(self._context())
-        self._mirrors = Mirrors(self._source, stores)
+        self._description = describe(self._source.context, self._source.lookups, STATISTICS)
+        self._description["source"] = digest_of(self._source.text)
+        self.inherited = Inheritance({}, {}) if legacy is None else legacy.shared_with(self._description)
+        """What this program shares with the one that left the legacy."""
+        self.started = None if legacy is None or not legacy.is_readable else legacy.started
+        """As `KernelEngine`."""
+        self._mirrors = Mirrors(self._source, stores, self.inherited, keeps=keeps)
         try:
-            self._object = Object.load(
-                compile_object(self._source.text),
-                name="softswitch",
-                max_entries=self._mirrors.sizes(),
-                rodata=self._mirrors.rodata(),
-            )
-            self._mirrors.open(self._object.maps)
-            self._ring = RingBuffer(self._object.maps["events"])
-            run(self._object.programs["start_clock"], bytes(_SHORTEST))
-        except (CompileError, KernelError) as error:
+            self._load({} if legacy is None else legacy.other_maps(self._description))
+        except (CompileError, KernelError, LookupError, ValueError) as error:
             raise EngineUnavailable(f"the kernel cannot run {program.name or 'this program'}: {error}") from error
         self._layout = self._source.entry.layout
         self._statistics = _Statistics(self._object.maps["statistics"])
@@ -81,13 +94,27 @@ class XdpEngine:
         self._traced: TracedProgram | None = None
         self._tracing: dict[int, TracedProgram] = {}
         """By generation: the traced program that runs, and the one before it, whose records may still come."""
-        self._generations = count(1)
+        self._generations = count(1 + secrets.randbelow(1 << 30))  # a process before may have left traced packets
         self._timing = ProgramTiming()
+        self._lost_traces = 0
+        self._closed = False
         self.replaced: Callable[[], None] = lambda: None
         """Called when `program` is another one: it is to be attached in the place of the one before.
 
         Raises `KernelError`.
         """
+
+    def _load(self, others: Mapping[str, int]) -> None:
+        self._object = Object.load(
+            compile_object(self._source.text),
+            name="softswitch",
+            max_entries=self._mirrors.sizes(),
+            rodata=self._mirrors.rodata(),
+            reuse={**self._mirrors.reused(), **others},
+        )
+        self._mirrors.open(self._object.maps)
+        self._ring = RingBuffer(self._object.maps["events"])
+        run(self._object.programs["start_clock"], bytes(_SHORTEST))
 
     def _context(self, filters: Sequence[Expression] | None = None, generation: int = 0) -> Context:
         return Context(
@@ -106,7 +133,7 @@ class XdpEngine:
         self._python = python
         self._resume = Resume(python, python.plain, self._source.context, self._layout)
         clock = self._object.maps["clock"].memory().cast("Q")
-        clock[1] = python.started
+        clock[1] = self.started = python.started
 
     @property
     def source(self) -> str:
@@ -209,6 +236,8 @@ class XdpEngine:
         """As `softswitch.trace.Traceable`."""
         if self._python is None or (prepared is not None and not isinstance(prepared, TracedProgram)):
             raise TypeError("this engine did not prepare that")
+        if self._closed:  # whoever watches is told that another program was set
+            return
         before, program = self._traced, self.program
         self._traced = prepared
         try:
@@ -239,7 +268,9 @@ class XdpEngine:
 
     def lost_traces(self) -> int:
         """As `softswitch.trace.Traceable`."""
-        return self.statistics()["traces_lost"]
+        if not self._closed:
+            self._lost_traces = self.statistics()["traces_lost"]
+        return self._lost_traces
 
     # State
 
@@ -247,12 +278,28 @@ class XdpEngine:
         """Make what was written effective."""
         self._mirrors.flush()
 
+    def settle(self) -> None:
+        """All that an inheritance does not hold has been written: be effective in inherited tables too."""
+        self._mirrors.settle()
+
+    def legacy(self) -> Legacy:
+        """What to leave to the next process; this engine's as long as it is open."""
+        more = {"hash_keys": self._mirrors.hash_keys.hex(), "started": self.started}
+        maps = {name: each for name, each in self._object.maps.items() if not name.startswith(".")}
+        return Legacy(maps, self._mirrors.ledgers, {**self._description, **more})
+
+    def keep(self) -> None:
+        """Bring the legacy up to date: what was counted beside programs."""
+        self._mirrors.keep()
+
     def statistics(self) -> dict[str, int]:
         """What the program counted, all CPUs together."""
         return self._statistics.read()
 
     def close(self) -> None:
         """Unload the program; interfaces it was attached to are the caller's."""
+        self._closed = True
+        self._timing.abandon()
         if self._traced is not None:
             self._traced.close()
         self._mirrors.close()

@@ -42,6 +42,12 @@ class ProgramTiming:
                 self._add(program)
             self._running = None
 
+    def abandon(self) -> None:
+        """The program goes: what was measured is all there is."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
     def _add(self, program: int) -> None:
         now = program_statistics(program)
         self._timing.packets += now.run_count - self._before.run_count
