@@ -66,7 +66,12 @@ class Statements:
     def write(self, statements: Sequence[Statement]) -> None:
         """Write them in order."""
         for statement in statements:
-            self._write(statement)
+            try:
+                self._write(statement)
+            except UnsupportedConstruct as refused:
+                if refused.location != NOWHERE:
+                    raise
+                raise UnsupportedConstruct(refused.construct, statement.location) from None
 
     def write_action(self, body: Sequence[Statement]) -> None:
         """Write an action's whole body, under the locks that it needs."""
@@ -161,22 +166,22 @@ class Statements:
         """Store a value in a field, cut to its width. A term that may be negative is taken to be signed in C, one of
         up to 32 bits to be of a type no wider."""
         width = next((size for size in (16, 32, WORD) if value.high < 1 << size), value.high.bit_length())
-        self._store(target, variable(value, width, value.low < 0 and len(value.words) == 1), location)
+        self._store(target, variable(value, width, value.low < 0 and len(value.words) == 1), location or NOWHERE)
 
-    def _assign(self, target: Target, value: Expression, location: SourceLocation | None) -> None:
+    def _assign(self, target: Target, value: Expression, location: SourceLocation) -> None:
         if self._is_kept(target, location):
             self._store(target, self._expressions.value(value, target.width), location)
 
-    def _is_kept(self, target: Target, location: SourceLocation | None) -> bool:
+    def _is_kept(self, target: Target, location: SourceLocation) -> bool:
         if not isinstance(target, FieldRef):
-            raise UnsupportedConstruct(f"header stack '{target.stack}'", location or NOWHERE)
+            raise UnsupportedConstruct(f"header stack '{target.stack}'", location)
         return self._context.keeps(target.header, target.field)
 
-    def _store(self, target: Target, value: Value, location: SourceLocation | None) -> None:
+    def _store(self, target: Target, value: Value, location: SourceLocation = NOWHERE) -> None:
         if not self._is_kept(target, location) or not isinstance(target, FieldRef):
             return
         if target.field == VALID_FIELD:
-            raise UnsupportedConstruct("assignment to a header's validity", location or NOWHERE)
+            raise UnsupportedConstruct("assignment to a header's validity", location)
         words = self._context.term(target).words
         if len(words) > 1:
             value = self._arithmetic.and_(value, constant((1 << target.width) - 1), None)
@@ -191,7 +196,7 @@ class Statements:
         if text != words[0]:
             self._writer.line(f"{words[0]} = {text};", location)
 
-    def _store_words(self, targets: Sequence[str], value: Value, location: SourceLocation | None = None) -> None:
+    def _store_words(self, targets: Sequence[str], value: Value, location: SourceLocation = NOWHERE) -> None:
         """Assign word by word; none of them is read after it has been assigned."""
         texts = [Value((value.word(index),), 0, 0).text for index in range(len(targets))]
         moves = [(target, text) for target, text in zip(targets, texts, strict=True) if target != text]
@@ -201,7 +206,7 @@ class Statements:
                 break
         for target, text in moves:
             self._writer.line(f"{target} = {text};", location)
-            location = None
+            location = NOWHERE
 
     # Headers
 
@@ -221,7 +226,7 @@ class Statements:
                 if field.varbit:
                     raise UnsupportedConstruct(f"varbit field of header '{name}'", location)
                 if self._context.keeps(name, field.name):
-                    self._store(FieldRef(name, field.name, field.width, field.signed), constant(0), None)
+                    self._store(FieldRef(name, field.name, field.width, field.signed), constant(0))
             for line in added(self._context, name):
                 self._writer.line(line)
             if self._context.usage.reads_intrinsic("packet_length"):
@@ -249,7 +254,7 @@ class Statements:
             return
         left, right = self._context.valid(target), self._context.valid(source)
         with self._writer.block(f"if ({right})", location):
-            self._copy(target, source, None)
+            self._copy(target, source, NOWHERE)
             with self._writer.block(f"if (!{left})"):
                 for line in [f"{left} = 1;", *added(self._context, target)]:
                     self._writer.line(line)
@@ -257,7 +262,7 @@ class Statements:
             for line in [f"{left} = 0;", *removed(self._context, target)]:
                 self._writer.line(line)
 
-    def _copy(self, target: str, source: str, location: SourceLocation | None) -> None:
+    def _copy(self, target: str, source: str, location: SourceLocation) -> None:
         for field in self._context.program.headers[target].type.fields:
             value = FieldRef(source, field.name, field.width, field.signed)
             self._assign(FieldRef(target, field.name, field.width, field.signed), value, location)
@@ -313,7 +318,7 @@ class Statements:
         result = calculations.value(self._context.program.calculations[statement.calculation])
         base, maximum = self._expressions.value(statement.base), self._expressions.value(statement.maximum)
         found = self._arithmetic.add(self._bounded_hash(result, maximum), base, WORD)
-        self._store(statement.target, self._arithmetic.and_(found, constant((1 << WORD) - 1), None), None)
+        self._store(statement.target, self._arithmetic.and_(found, constant((1 << WORD) - 1), None))
 
     def _bounded_hash(self, result: Value, maximum: Value) -> Value:
         """`result % maximum`, with the maximum as 64 bits and one in place of zero."""
@@ -346,14 +351,14 @@ class Statements:
                 both = "(u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32()"
                 draw = Value((self._writer.temporary("u64", both),), 0, (1 << WORD) - 1, Kind.U64)
             found = math.choose(count.text, math.modulo(draw, count), draw, None) if count.low == 0 else None
-            self._store(target, math.add(found or math.modulo(draw, count), lowest, target.width), None)
+            self._store(target, math.add(found or math.modulo(draw, count), lowest, target.width))
 
     def _read_register(self, target: Target, register: str, index: Expression, location: SourceLocation) -> None:
         if not self._is_kept(target, location):
             return
         pointer = register_cell(self._context, self._writer, register, self._expressions.value(index))
         with self._writer.block(f"if ({pointer})", location), self._covered(register):
-            self._store(target, cell_value(self._context, register, pointer), None)
+            self._store(target, cell_value(self._context, register, pointer))
 
     def _write_register(self, register: str, index: Expression, value: Expression, location: SourceLocation) -> None:
         width = self._context.program.registers[register].width
@@ -370,7 +375,7 @@ class Statements:
         with self._writer.block(f"if ({cell})", location):
             amount = "s->size" if array.octets else "1"
             colour = self._writer.temporary("u32", f"meter_execute({cell}, packet_time(s), {amount})")
-            self._store(target, Value((colour,), 0, 2, Kind.U32, 3), None)
+            self._store(target, Value((colour,), 0, 2, Kind.U32, 3))
 
 
 def _expressions(statement: Statement) -> list[Expression]:
