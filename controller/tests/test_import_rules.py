@@ -36,6 +36,8 @@ SHELLS = {
     "softswitch.engine.xdp.kernel",
     "softswitch.engine.xdp.libbpf",
     "softswitch.engine.xdp.memory",
+    "softswitch.engine.xdp.timing",
+    "softswitch.engine.xdp.traced",
     "softswitch.engine.xdp.undelivered",
     "softswitch.inquiry",
     "softswitch.kernel_ports",
