@@ -101,6 +101,11 @@ class HeaderBytes:
         """Whether the program assigns to any of its fields."""
         return any(self._is_written(field) for field in self._header.type.fields)
 
+    @property
+    def all_written(self) -> bool:
+        """Whether it assigns to all of them."""
+        return all(self._is_written(field) for field in self._header.type.fields)
+
     def load(self, writer: Writer, base: str) -> None:
         """Every kept field from the bytes at the pointer `base`."""
         for piece in self._pieces:
