@@ -104,6 +104,7 @@ class _Walk:
         start = self._context.program.parser.start
         if start is None:
             return self._places
+        self._refuse()
         graph = {name: live_targets(self._context, state) for name, state in self._states.items()}
         try:
             order = topological(start, graph)
@@ -116,6 +117,18 @@ class _Walk:
                 if target is not None:
                     self._enter(target, offsets, last)
         return self._places
+
+    def _refuse(self) -> None:
+        """Name what has no constant size before what follows from it: a parser of stacks has loops."""
+        for state in self._states.values():
+            for operation in state.operations:
+                match operation:
+                    case ExtractStack(stack, location):
+                        raise UnsupportedConstruct(f"header stack '{stack}'", location)
+                    case ExtractVarbit(header, _, location):
+                        raise UnsupportedConstruct(f"varbit field of header '{header}'", location)
+                    case _:
+                        pass
 
     def _enter(self, name: str, offsets: Offsets, last: int) -> None:
         self._places.states[name] = _either(self._places.states.get(name, frozenset()), offsets)
@@ -138,10 +151,6 @@ class _Walk:
                     self._places.displaced.add((state.name, index))
                     whole = isinstance(bits, Constant) and bits.value >= 0 and bits.value % 8 == 0
                     offsets = _past(offsets, bits.value // 8) if isinstance(bits, Constant) and whole else None
-                case ExtractStack(stack, location):
-                    raise UnsupportedConstruct(f"header stack '{stack}'", location)
-                case ExtractVarbit(header, _, location):
-                    raise UnsupportedConstruct(f"varbit field of header '{header}'", location)
                 case _:
                     pass
         return offsets, last
