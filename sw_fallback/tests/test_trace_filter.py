@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pytest
@@ -110,6 +111,18 @@ def test_members_of_stacks_have_names() -> None:
     stack = next(iter(switch.program.stacks.values()))
     member = stack.members[0]
     parse_filter(f"{member}.{stack.type.fields[0].name} == 1 || {member}", switch.program)
+
+
+def test_the_filters_in_the_documents_are_right(depot: Switch, request: pytest.FixtureRequest) -> None:
+    text = (request.config.rootpath / "docs" / "softswitch.md").read_text("utf-8")
+    right, wrong = re.findall(r"--filter '(.+)'", text)
+    parse_filter(right, depot.program)
+    for code in ("tcp.dst_port != 80", "!(tcp.dst_port == 80)", "meta.protocol", "hdr.tcp.dst_port"):
+        assert f"`{code}`" in text
+        parse_filter(code, depot.program)
+    with pytest.raises(FilterError) as refused:
+        parse_filter(wrong, depot.program)
+    assert f"softswitch: filter: {refused.value}" in text
 
 
 WRONG = {
