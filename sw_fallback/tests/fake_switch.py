@@ -36,6 +36,9 @@ class FakeSwitch:
 
     def __init__(self) -> None:
         self.now = 0
+        self.kernel = None
+        self.flushed = 0
+        self.closed = False
         self.kept: dict[EntityKey, Entity] = {}
         self.defaults: dict[int, ActionCall] = {}
         self.direct_counters: dict[TableKey, Counter] = {}
@@ -58,6 +61,12 @@ class FakeSwitch:
     def as_switch(self) -> Switch:
         """Itself, as the type the server wants."""
         return cast(Switch, self)
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def close(self) -> None:
+        self.closed = True
 
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
         if port == CPU_PORT:

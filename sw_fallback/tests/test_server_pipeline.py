@@ -7,7 +7,7 @@ from finsy.proto import p4r
 from sw_fallback.tests.entities_program import INSERT, MODIFY, config, entity, mac_entry
 from sw_fallback.tests.fake_switch import FakeSwitch
 
-from softswitch.errors import PipelineMismatch, UnsupportedConstruct
+from softswitch.errors import EngineUnavailable, PipelineMismatch, UnsupportedConstruct
 from softswitch.server.pipeline import PipelineStore
 from softswitch.server.status import Code, Refusal
 from softswitch.switch import Switch
@@ -26,7 +26,7 @@ def load(asked: p4r.ForwardingPipelineConfig) -> Switch:
 
 @pytest.fixture
 def store() -> PipelineStore:
-    return PipelineStore(load)
+    return PipelineStore(load, lambda switch: None)
 
 
 def change(
@@ -74,6 +74,43 @@ def test_commit_sets_and_clears(store: PipelineStore) -> None:
     change(store, SetRequest.VERIFY_AND_COMMIT, config(cookie=2))
     assert entries(store) == 0
     assert answer(store).cookie.cookie == 2
+
+
+def test_a_switch_is_closed_when_nobody_can_reach_it_any_more() -> None:
+    made: list[FakeSwitch] = []
+    active: list[Switch] = []
+
+    def remember(asked: p4r.ForwardingPipelineConfig) -> Switch:
+        made.append(FakeSwitch())
+        return made[-1].as_switch()
+
+    store = PipelineStore(remember, active.append)
+    change(store, SetRequest.VERIFY, config(cookie=1))
+    change(store, SetRequest.VERIFY_AND_COMMIT, config(cookie=2))
+    change(store, SetRequest.VERIFY_AND_SAVE, config(cookie=3))
+    change(store, SetRequest.VERIFY_AND_SAVE, config(cookie=4))
+    assert [switch.closed for switch in made] == [True, False, True, False]
+    change(store, SetRequest.COMMIT)
+    assert [switch.closed for switch in made] == [True, True, True, False]
+    change(store, SetRequest.RECONCILE_AND_COMMIT, config(cookie=5))
+    assert [switch.closed for switch in made] == [True, True, True, False, True]
+    assert active == [made[1].as_switch(), made[3].as_switch()]
+    store.close()
+    assert made[3].closed
+
+
+def test_a_switch_that_cannot_have_the_packets_is_refused_and_the_old_one_stays() -> None:
+    refuse = False
+
+    def activate(switch: Switch) -> None:
+        if refuse:
+            raise EngineUnavailable("the interface has no native XDP")
+
+    store = PipelineStore(load, activate)
+    change(store, SetRequest.VERIFY_AND_COMMIT, config(cookie=1))
+    refuse = True
+    assert code_of(store, SetRequest.VERIFY_AND_COMMIT, config(cookie=2)) == Code.INTERNAL
+    assert answer(store).cookie.cookie == 1
 
 
 def test_save_then_commit(store: PipelineStore) -> None:
