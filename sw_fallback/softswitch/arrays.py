@@ -32,6 +32,9 @@ class CounterCells(Protocol):
     def clear(self, index: int) -> None:
         """Count from zero."""
 
+    def keep(self, index: int, packets: int, octets: int) -> None:
+        """What this process counts beside, for the next one."""
+
 
 class CounterStore:
     """A counter array."""
@@ -54,6 +57,8 @@ class CounterStore:
         if self.mirror is not None:
             self.mirror.clear(index)
         self.packets[index], self.octets[index] = value.packets, value.octets
+        if self.mirror is not None:
+            self.mirror.keep(index, value.packets, value.octets)
 
 
 class MeterStore:

@@ -27,6 +27,10 @@ class KernelEngine(Traceable, Protocol):
     def clock(self) -> Callable[[], int]:
         """Nanoseconds of the clock that the kernel's timestamps and last hits are of."""
 
+    @property
+    def started(self) -> int | None:
+        """What the program's timestamps count from, by that clock; None: from now on."""
+
     def profile(self, name: str) -> ProfileMirror:
         """What has to be told of changes of a profile."""
 

@@ -144,6 +144,7 @@ class Switch:
             clock=clock,
             emit_digest=self._emit_digest,
             stats=self.stats,
+            started=None if self.kernel is None else self.kernel.started,
         )
         if self.kernel is not None:
             self.kernel.pair(self._engine, self._emit_digest, self.stats)

@@ -57,7 +57,7 @@ class TableMirror(Protocol):
         """Packets and octets counted there."""
 
     def clear_counter(self, row: Row) -> None:
-        """Count from zero."""
+        """Count from zero; the row has what is counted here."""
 
     def set_meter(self, row: Row, config: MeterConfig | None, now_ns: int) -> None:
         """Configure the row's meter, which both engines share, and put it into the row."""
@@ -78,6 +78,8 @@ class TableStore:
         self.index = self._make_index(table)
         self.miss = Call()
         """What a miss runs; changed in place."""
+        self.is_inherited = False
+        """Whether another process has put the entries there: the program's own ones are among them, or gone."""
 
     @staticmethod
     def _make_index(table: Table) -> Index:
@@ -107,7 +109,7 @@ class TableStore:
             ]
             row = Row(raw_key(table, parts, priority), priority)
             row.action, row.params = numbers[names[const.action_id]], const.arguments
-            if row.raw not in self.index.rows:
+            if row.raw not in self.index.rows and not self.is_inherited:
                 if self.mirror is not None:
                     self.mirror.put(row)
                 self.index.add(row.raw, row)
@@ -170,6 +172,7 @@ class TableState:
         self._prioritized = binding.info.needs_priority
         self._timers: list[tuple[int, int, Row]] = []
         self._timer_count = 0
+        self._arm_inherited()
         self._simple = store.table.kind is MatchKind.EXACT and binding.positions == tuple(range(len(binding.positions)))
         """True: a raw key is the match values as they come."""
 
@@ -386,9 +389,9 @@ class TableState:
 
     def set_counter(self, row: Row, value: Counter) -> None:
         """Write the direct counter of a row."""
+        row.packets, row.octets = value.packets, value.octets
         if self._mirror is not None:
             self._mirror.clear_counter(row)
-        row.packets, row.octets = value.packets, value.octets
 
     def set_meter(self, row: Row, config: MeterConfig | None) -> None:
         """Configure the direct meter of a row; None: every packet is green."""
@@ -410,6 +413,15 @@ class TableState:
         due = row.hit + timeout_ns
         if timeout_ns and not 0 < row.deadline <= due:
             self._look_at(row, due)
+
+    def _arm_inherited(self) -> None:
+        """Entries that were there before this."""
+        for row in self._index.rows.values() if self._store.is_inherited else ():
+            if row.idle_timeout_ns:
+                self._timer_count += 1
+                row.deadline = row.hit + row.idle_timeout_ns
+                self._timers.append((row.deadline, self._timer_count, row))
+        heapq.heapify(self._timers)
 
     def _look_at(self, row: Row, due: int) -> None:
         row.deadline = due

@@ -87,7 +87,9 @@ class PythonEngine:
         clock: Callable[[], int],
         emit_digest: Callable[[int, tuple[int, ...]], None],
         stats: Stats,
+        started: int | None = None,
     ) -> None:
+        """started: what the program's timestamps count from, by `clock`; None: from now on."""
         self._program = program
         self._stores = stores
         self._numbers = numbers
@@ -95,7 +97,7 @@ class PythonEngine:
         self._clock = clock
         self._stats = stats
         self._work: Work = deque()
-        self.started = clock()
+        self.started = clock() if started is None else started
         """The program's timestamps count from here."""
         self._scope: dict[str, object] = {
             "AssertionFailed": AssertionFailed,

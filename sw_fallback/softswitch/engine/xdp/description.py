@@ -3,8 +3,9 @@
     format      1; another number means that nothing below can be counted on
     cells       CPUs that count apart
     tables      by name: stem (of its maps' names), index (how rows are found: exact, trie, vectors), hash (a sample of
-                how an exact one hashes), size, profile, words (of the key), key (fields in order: name, kind, width, mask, and where in the key's words), row (offsets)
-                and actions (by name: number, and parameters as name, width, offset in the row, bytes)
+                how an exact one hashes), size, profile, words (of the key), key (fields in order: name, kind, width,
+                mask, and where in the key's words), row (offsets) and actions (by name: number, and parameters as
+                name, width, offset in the row, bytes)
     registers   by name: stem, width, size
     counters    by name: stem, size            indirect ones
     meters      by name: stem, size, octets    indirect ones

@@ -7,6 +7,7 @@ find it, by one store of 32 or 64 bits. That rests on stores being seen in their
 from softswitch.engine.xdp.memory.cells import CounterCells, RegisterCells
 from softswitch.engine.xdp.memory.declarations import IndexText, index_text
 from softswitch.engine.xdp.memory.exact import ExactMirror, bucket_count
+from softswitch.engine.xdp.memory.inheritance import Inheritance, TableReader
 from softswitch.engine.xdp.memory.keys import HASH_WORDS, random_hash_keys
 from softswitch.engine.xdp.memory.meters import MappedMeter, MeterCells
 from softswitch.engine.xdp.memory.mirror import Groups, KeylessMirror, RowMirror, Shared
@@ -23,6 +24,7 @@ __all__ = [
     "Grace",
     "Groups",
     "IndexText",
+    "Inheritance",
     "KeylessMirror",
     "MappedMeter",
     "MeterCells",
@@ -34,6 +36,7 @@ __all__ = [
     "RowMemory",
     "RowMirror",
     "Shared",
+    "TableReader",
     "TernaryMirror",
     "bucket_count",
     "index_text",

@@ -64,12 +64,14 @@ class TableReader:
         }
         self._rows = self._maps["rows"]
         self._memory = self._rows.memory()
-        self._words = self._memory.cast("Q")
+        self._words, self._halves = self._memory.cast("Q"), self._memory.cast("I")
         self._stride = row["size"]
-        self._hit_at, self._counters_at, self._cells = row["hit"], row["counters"], row["cells"]
+        self._action_at, self._hit_at, self._counters_at = row["action"], row["hit"], row["counters"]
+        self._cells = row["cells"]
         self._actions = {
-            action["number"]: (numbers.get(name), _arguments(action["parameters"]))
+            action["number"]: (numbers[name], _arguments(action["parameters"]))
             for name, action in table["actions"].items()
+            if name in numbers
         }
 
     def counter(self, number: int) -> tuple[int, int]:
@@ -88,42 +90,42 @@ class TableReader:
     def rows(self) -> Iterator[Found]:
         """Every entry, in no order. Raises LookupError for an action that this process does not know."""
         if self._table["index"] == "exact":
-            raw = raw_function(self._table["key"], self._table["words"])
-            read_key = struct.Struct(f"={self._table['words']}Q").unpack_from
-            for slot, number in self._slots():
-                yield Found(self._row(number, raw(*read_key(self._memory, number * self._stride))), slot)
-        else:
-            raw_prefix = _PrefixReader(self._table)
-            for key, value in self._maps["trie"].items():
-                yield Found(self._row(int.from_bytes(value, "little"), raw_prefix(key)), 0)
+            return self._exact_rows()
+        return self._prefix_rows()
+
+    def _exact_rows(self) -> Iterator[Found]:
+        raw = raw_function(self._table["key"], self._table["words"])
+        unpack = struct.Struct(f"={self._table['words']}Q").unpack_from
+        memory, stride, fill = self._memory, self._stride, self._fill
+        for slot, number in self._slots():
+            row = Row(raw(*unpack(memory, number * stride)), 0)
+            fill(row, number)
+            yield Found(row, slot)
+
+    def _prefix_rows(self) -> Iterator[Found]:
+        raw = _PrefixReader(self._table)
+        for key, value in self._maps["trie"].items():
+            row = Row(raw(key), 0)
+            self._fill(row, int.from_bytes(value, "little"))
+            yield Found(row, 0)
 
     def _slots(self) -> Iterator[tuple[int, int]]:
         """Position and row number of every slot that is in use."""
         slots = self._maps["buckets"].memory().cast("I")
         numbers = (1 << (self._rows.max_entries - 1).bit_length()) - 1
         for start in range(0, len(slots), _AT_ONCE):
-            for slot, word in enumerate(slots[start : start + _AT_ONCE].tolist(), start):
-                if word >= _TOP:
-                    yield slot, word & numbers
+            words = slots[start : start + _AT_ONCE].tolist()
+            yield from [(slot, word & numbers) for slot, word in enumerate(words, start) if word >= _TOP]
 
-    def _row(self, number: int, raw: object) -> Row:
+    def _fill(self, row: Row, number: int) -> None:
         start = number * self._stride
-        action, arguments = self._actions[self._memory_action(start)]
-        if action is None:
-            raise LookupError("an entry has an action that this program does not have")
-        row = Row(raw, 0)
         row.place = number
-        row.action = action
+        row.action, arguments = self._actions[self._halves[(start + self._action_at) >> 2]]
         row.params = arguments(self._memory, start)
-        row.hit = self.last_hit(number)
+        if self._hit_at is not None:
+            row.hit = self._words[(start + self._hit_at) >> 3]
         if self._ledger is not None:
-            row.idle_timeout_ns = self._ledger.timeout(number)
-            row.packets, row.octets = self._ledger.kept(number)
-        return row
-
-    def _memory_action(self, start: int) -> int:
-        at = start + self._table["row"]["action"]
-        return int.from_bytes(self._memory[at : at + 4], "little")
+            row.idle_timeout_ns, row.packets, row.octets = self._ledger.line(number)
 
 
 def raw_function(key: Sequence[Mapping[str, Any]], words: int) -> Callable[..., Any]:

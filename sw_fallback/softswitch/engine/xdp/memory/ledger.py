@@ -32,9 +32,11 @@ class Ledger:
         self._words[_WORDS * number + 1] = packets
         self._words[_WORDS * number + 2] = octets
 
-    def timeout(self, number: int) -> int:
-        """Nanoseconds; zero: none."""
-        return self._words[_WORDS * number]
+    def line(self, number: int) -> tuple[int, int, int]:
+        """The idle timeout in nanoseconds, zero for none; packets and octets."""
+        start = _WORDS * number
+        words = self._words
+        return words[start], words[start + 1], words[start + 2]
 
     def kept(self, number: int) -> tuple[int, int]:
         """Packets and octets."""

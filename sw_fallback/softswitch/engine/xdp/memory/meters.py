@@ -118,7 +118,7 @@ class MeterCells:
 
 def configured_meter(memory: memoryview, at: int) -> MappedMeter | None:
     """The meter that another process left at this byte; None: the cell is not configured."""
-    is_configured = any(memory[at + 8 * (_PEAK + 4) : at + 8 * (_PEAK + 5)])
+    is_configured = any(memory[at + 8 * (_PEAK + 3) : at + 8 * (_PEAK + 4)])
     return MappedMeter.adopt(memory, at) if is_configured else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
@@ -120,7 +121,8 @@ class Mirrors:
         if not self._keeps:
             return
         inherited = self._inheritance.ledgers.get(stem) if is_shared else None
-        self.ledgers[stem] = inherited or Map.array(f"{stem}_ledger", LEDGER_BYTES, entries)
+        array = Map.array(f"{stem}_ledger", LEDGER_BYTES, entries) if inherited is None else Map(os.dup(inherited.fd))
+        self.ledgers[stem] = array
 
     def _open_table(self, table: Table, maps: Mapping[str, Map]) -> None:
         layout, stem = self._lookups.rows[table.name], self._context.names.object(table.name)
