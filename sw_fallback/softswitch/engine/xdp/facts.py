@@ -6,7 +6,7 @@ with. They carry what the branches of a program have in common: a packet that wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from softswitch.engine.xdp.context import Context
@@ -82,7 +82,7 @@ class Facts:
 class Conditions:
     """The conditions of a program, by number."""
 
-    def __init__(self, context: Context, statements: Iterable[Statement]) -> None:
+    def __init__(self, context: Context, statements: Sequence[Statement]) -> None:
         self._conditions: dict[_Condition, int] = {}
         self._of_field: dict[Key, list[_Condition]] = {}
         program = context.program
@@ -91,14 +91,30 @@ class Conditions:
                 self._add((header.name, VALID_FIELD), 1)
         for expression in _tests((program.ingress, program.egress), statements):
             for field, value in _compared(expression):
-                if program.headers[field.header].metadata and field.field != VALID_FIELD and not field.signed:
+                if _is_followed(context, field):
                     self._add(_key(field), value)
+        copies = [
+            (_key(item.target), _key(item.value))
+            for item in statements
+            if isinstance(item, Assign) and isinstance(item.target, FieldRef) and isinstance(item.value, FieldRef)
+            if _is_followed(context, item.value)
+        ]
+        self._follow_copies(copies)
 
     def _add(self, key: Key, value: int) -> None:
         for condition in (_Condition(key, value, True), _Condition(key, value, False)):
             if condition not in self._conditions:
                 self._conditions[condition] = len(self._conditions)
                 self._of_field.setdefault(key, []).append(condition)
+
+    def _follow_copies(self, copies: Sequence[tuple[Key, Key]]) -> None:
+        """What a field is compared with counts for those that are copied to it."""
+        before = -1
+        while before != len(self._conditions):
+            before = len(self._conditions)
+            for target, source in copies:
+                for condition in [*self._of_field.get(target, ())]:
+                    self._add(source, condition.value)
 
     @property
     def start(self) -> Facts:
@@ -198,6 +214,11 @@ class Conditions:
         for condition in false:
             under[self._conditions[condition]] = -1
         return Facts(facts.always | known, tuple(under), facts.bounds)
+
+
+def _is_followed(context: Context, field: FieldRef) -> bool:
+    """Whether a field's values are known: metadata's, which only statements change."""
+    return context.program.headers[field.header].metadata and field.field != VALID_FIELD and not field.signed
 
 
 def _key(field: FieldRef) -> Key:
