@@ -180,6 +180,8 @@ class TableState:
 
     def insert(self, entry: TableEntry) -> None:
         self._check_writable()
+        if not self._store.table.key:
+            raise InvalidArgument(f"table '{self.info.name}' has no key, so no entry beside its default")
         raw = self.raw(entry.key)
         if raw in self._index.rows:
             raise EntryExists(f"table '{self.info.name}' has this entry already")
