@@ -156,6 +156,7 @@ WRONG = {
     "12ab": "'12ab' is no name, number, address or operator",
     "(" * 60 + "tcp" + ")" * 60: "nested more than 50 deep",
     "1" + "+1" * 60: "more than 50 calculations",
+    "tcp" + " || tcp" * 3000: "longer than 16384 characters",
 }
 
 

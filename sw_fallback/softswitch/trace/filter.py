@@ -44,6 +44,8 @@ _LEVELS = (
     {"+": BinaryOp.ADD, "-": BinaryOp.SUBTRACT},
 )
 """Operators between numbers, those that bind least first."""
+_MAX_LENGTH = 16_384
+"""Characters of a filter."""
 _MAX_DEPTH = 50
 """Of parentheses and negations."""
 _MAX_CALCULATIONS = 50
@@ -56,6 +58,8 @@ def parse_filter(text: str, program: Program) -> Expression:
 
     An expression of the program's own model, so every engine means the same by it.
     """
+    if len(text) > _MAX_LENGTH:
+        raise FilterError(f"longer than {_MAX_LENGTH} characters", text[:40], 0)
     return _Parser(text, Vocabulary(program)).whole()
 
 
