@@ -96,6 +96,22 @@ def test_every_way_to_make_more_packets_of_one(replicas: EnginePair) -> None:
         replicas.process(port, packet)
 
 
+def poison(pair: EnginePair) -> None:
+    """Fill `struct state` with what no earlier packet would have left."""
+    states = pair.kernel._object.maps["states"]
+    states.update(bytes(4), b"\xa5" * states.value_length)
+
+
+def test_what_an_earlier_packet_left_changes_nothing(frames: EnginePair, replicas: EnginePair) -> None:
+    random = Random(5)
+    for _ in range(500):
+        poison(frames)
+        frames.process(1, frame(random.getrandbits(16), random.choice(LAYOUTS), random))
+    for port, packet in replicas_packets(random, 500):
+        poison(replicas)
+        replicas.process(port, packet)
+
+
 def test_a_packet_that_never_ends_is_dropped(replicas: EnginePair) -> None:
     assert replicas.process(4, order(17, 255)) == []
     assert replicas.xdp.stats.passes_exceeded == 1
