@@ -94,8 +94,8 @@ def test_what_is_not_emitted_is_gone(pair: EnginePair) -> None:
     assert pair.process(1, kept + skipped + right + b"payload") == [(2, kept + right + b"payload")]
 
 
-def test_a_frame_with_no_room_is_counted(pair: EnginePair) -> None:
-    """Headers beyond the headroom of 256 bytes do not fit; frames of less than 14 bytes do not leave."""
+def test_a_frame_that_would_be_too_short_is_counted(pair: EnginePair) -> None:
+    """A frame has at least 14 bytes."""
     random = Random(5)
     before = pair.kernel.statistics()["no_room"]
     short = order(1 << 11, 0, 0, random) + bytes(4)  # nothing but the payload of 4 bytes would leave
