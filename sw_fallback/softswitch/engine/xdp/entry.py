@@ -93,8 +93,8 @@ class EntryWriter:
         """Write `struct state`, the maps that belong to no table, and what is near them."""
         line = self._writer.line
         line("")
-        self._writer.comment("What is known of the packet that this CPU works on. Members before the first padding or")
-        self._writer.comment(f"the first {self.layout.zeroed} bytes are zeroed for each packet, the others are not.")
+        zeroed = f"The first {self.layout.zeroed} bytes are zeroed for each packet."
+        self._writer.comment(f"What is known of the packet that this CPU works on. {zeroed}")
         self.layout.write(self._writer)
         line(f'_Static_assert(sizeof(struct state) == {self.layout.size}, "state.py");')
         line("")
