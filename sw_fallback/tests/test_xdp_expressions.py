@@ -187,7 +187,16 @@ def untyped(draw: st.DrawFn, depth: int) -> Expression:
     if kind <= 3:
         op = draw(
             st.sampled_from(
-                [BinaryOp.ADD, BinaryOp.SUBTRACT, BinaryOp.MULTIPLY, BinaryOp.AND, BinaryOp.OR, BinaryOp.XOR]
+                [
+                    BinaryOp.ADD,
+                    BinaryOp.SUBTRACT,
+                    BinaryOp.MULTIPLY,
+                    BinaryOp.AND,
+                    BinaryOp.OR,
+                    BinaryOp.XOR,
+                    BinaryOp.DIVIDE,
+                    BinaryOp.MODULO,
+                ]
             )
         )
         return Binary(op, draw(untyped(depth - 1)), draw(untyped(depth - 1)))
@@ -296,7 +305,7 @@ class _Comparison:
             for (expression, width, made), values in zip(done, expected, strict=True):
                 words = [int(word, 16) for word in next(lines).split()]
                 wrong += [f"{what}: {expression!r}" for what in _differences(made, width, words, values[state])]
-        assert len(done) > 0.5 * len(cases)
+        assert len(done) > 0.3 * len(cases)
         return wrong
 
 

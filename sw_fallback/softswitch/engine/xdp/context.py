@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from softswitch.engine.usage import Usage
+from softswitch.engine.xdp.action_fields import action_fields
 from softswitch.engine.xdp.names import Names
 from softswitch.engine.xdp.terms import WORD, Term, ctype, words_of
 from softswitch.errors import UnsupportedConstruct
@@ -47,6 +48,8 @@ class Context:
         self.numbers = numbers
         self.names = Names()
         self.usage = Usage(program, also_read=filters or ())
+        self.action_fields = action_fields(program, filters or ()) & self.usage.reads
+        """Fields, as (header, field), that are variables of the only action that uses them."""
         self.cells = cells
         spec = program.intrinsic("egress_spec")
         self.drop_value = drop_port & ((1 << spec.width) - 1) if spec else drop_port
@@ -71,7 +74,8 @@ class Context:
 
     def variable(self, header: str, field: str) -> str:
         """The C lvalue of a field (an array above 64 bits)."""
-        return f"s->{self.names.field(header, field)}"
+        name = self.names.field(header, field)
+        return name if (header, field) in self.action_fields else f"s->{name}"
 
     def valid(self, header: str) -> str:
         """The C lvalue of a header's validity, a u8: 0 or 1."""
@@ -102,11 +106,11 @@ class Context:
         return self.variable(field.header, field.field)
 
     def keeps(self, header: str, field: str) -> bool:
-        """Whether a field has a variable: metadata that is read; header fields that are read or written, and all
-        fields of a header that the program itself can make valid."""
+        """Whether a field is in `struct state`: metadata that is read, unless it is an action's own; header fields that
+        are read or written, and all fields of a header that the program itself can make valid."""
         found = self.program.headers[header]
         if found.metadata:
-            return (header, field) in self.usage.reads
+            return (header, field) in self.usage.reads and (header, field) not in self.action_fields
         if header in self.usage.made_valid:
             return True
         return (header, field) in self.usage.reads or (header, field) in self.usage.writes

@@ -131,6 +131,8 @@ class Resume:
                     if self._context.keeps(header.name, field.name):
                         member = self._context.names.field(header.name, field.name)
                         found[names.field(header.name, field.name)] = _member(member)
+                    elif (header.name, field.name) in self._context.action_fields:  # assigned before it is read
+                        found[names.field(header.name, field.name)] = _constant(0)
         for layout in self._code.translation.layouts.values():
             self._header(layout, found)
         return found

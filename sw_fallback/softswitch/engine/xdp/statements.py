@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from softswitch.engine.xdp.action_fields import fields_of
 from softswitch.engine.xdp.arithmetic import Arithmetic
 from softswitch.engine.xdp.calculations import Calculations
 from softswitch.engine.xdp.context import Context
@@ -74,7 +75,18 @@ class Statements:
                 raise UnsupportedConstruct(refused.construct, statement.location) from None
 
     def write_action(self, body: Sequence[Statement]) -> None:
-        """Write an action's whole body, under the locks that it needs."""
+        """Write an action's whole body, with its variables and under the locks that it needs."""
+        own = [field for field in fields_of(self._context.program, body) if self._is_own(field)]
+        if not own:
+            self._write_locked(body)
+            return
+        with self._writer.block(""):
+            for field in own:
+                declaration = self._context.declaration(field.header, field.field, field.width, field.signed)
+                self._writer.line(declaration)
+            self._write_locked(body)
+
+    def _write_locked(self, body: Sequence[Statement]) -> None:
         for register in self.locks(body):
             self._lock(register)
         self.write(body)
@@ -175,7 +187,11 @@ class Statements:
     def _is_kept(self, target: Target, location: SourceLocation) -> bool:
         if not isinstance(target, FieldRef):
             raise UnsupportedConstruct(f"header stack '{target.stack}'", location)
-        return self._context.keeps(target.header, target.field)
+        return self._is_own(target) or self._context.keeps(target.header, target.field)
+
+    def _is_own(self, field: FieldRef) -> bool:
+        """Whether a field is a variable of the action."""
+        return (field.header, field.field) in self._context.action_fields
 
     def _store(self, target: Target, value: Value, location: SourceLocation = NOWHERE) -> None:
         if not self._is_kept(target, location) or not isinstance(target, FieldRef):

@@ -4,6 +4,7 @@
 
 /* P4 programs compare a field with itself, or compute what nothing uses; that is not ours to refuse. */
 #pragma clang diagnostic ignored "-Wunused-variable"
+#pragma clang diagnostic ignored "-Wunused-but-set-variable"
 #pragma clang diagnostic ignored "-Wtautological-compare"
 
 typedef __u8 u8;
