@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
 import pytest
 from sw_fallback.tests.engine_pair import EnginePair
 from sw_fallback.tests.engine_programs import CompiledProgram
+from sw_fallback.tests.program_sketch import A, Sketch, Y, put
 
+from softswitch.binding import ActionNumbers
 from softswitch.engine.xdp.availability import why_not
+from softswitch.engine.xdp.compiler import compile_object
+from softswitch.engine.xdp.context import Context
+from softswitch.engine.xdp.kernel import Object
+from softswitch.engine.xdp.source import generate
+from softswitch.errors import NOWHERE, UnsupportedConstruct
+from softswitch.program.expressions import HeaderRef
+from softswitch.program.parsers import Extract, Parser, ParseState
+from softswitch.program.statements import AssignHeader, SetInvalid, SetValid
 
 REASON = why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"XDP cannot run: {REASON}")
@@ -115,3 +126,28 @@ def test_what_was_counted(pair: EnginePair) -> None:
         "parser_errors": 1,
         "drops": 1,
     }
+
+
+H, OTHER = HeaderRef("h"), HeaderRef("other")
+SMALL = {
+    "no header": Sketch(parser=()).run(put(A)),
+    "a header that is only read": Sketch().run(put(A, Y)),
+    "a header that is only added": Sketch(parser=()).run(SetValid(H, NOWHERE)),
+    "all changes": Sketch().run(SetValid(H, NOWHERE), SetInvalid(OTHER, NOWHERE), AssignHeader(OTHER, H, NOWHERE)),
+}
+
+
+@pytest.mark.parametrize("sketch", SMALL.values(), ids=SMALL)
+def test_what_is_not_needed_is_not_there(sketch: Sketch) -> None:
+    """Warnings are errors: nothing is declared that is not used."""
+    program = sketch.program()
+    source = generate(Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cells=2))
+    Object.load(compile_object(source.text), name="kx_small").close()
+
+
+def test_a_loop_is_refused() -> None:
+    state = ParseState("start", (Extract("h", NOWHERE),), (), (), "start", NOWHERE)
+    program = replace(Sketch().run(put(A)).program(), parser=Parser("parser", "start", {"start": state}))
+    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cells=2)
+    with pytest.raises(UnsupportedConstruct, match="parser loop"):
+        generate(context)
