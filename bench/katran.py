@@ -75,7 +75,7 @@ class Katran:
     def know(self, frames: Frames) -> None:
         """Write every flow of the frames into the connection table."""
         vip, ports = _padded(VIP.address), struct.pack("!HB3x", VIP.port, _TCP)
-        sources = map(frames.source, range(frames.flows))
+        sources = map(frames.endpoint, range(frames.flows))
         keys = b"".join(address.ljust(16, b"\0") + vip + struct.pack("!H", port) + ports for address, port in sources)
         values = b"".join(struct.pack("=I4xQ", 1 + flow % len(REALS), 0) for flow in range(frames.flows))
         self._sessions.update_batch(keys, values)

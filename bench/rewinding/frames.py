@@ -18,14 +18,16 @@ _PORT_BITS = 15
 class Frames:
     """A TCP or UDP frame of flow 0, without VLAN tag or extension headers, and how many flows are made from it.
 
-    Flow n has the source port plus the low 15 bits of n and the source address plus the rest of n; both sums must
-    stay below 65 536 (of the address: in its low 16 bits).
+    Flow n has the source port plus the low 15 bits of n and the source address plus the rest of n (or destination port
+    and address, see `back`); both sums must stay below 65 536 (of the address: in its low 16 bits).
     """
 
     template: bytes
     """The frame of flow 0, checksums right, at least as long as its headers rounded up to 8."""
     flows: int = 1
     """A power of two."""
+    back: bool = False
+    """The frames are on their way back: it is the destination that differs."""
 
     def __post_init__(self) -> None:
         if self.flows < 1 or self.flows & (self.flows - 1):
@@ -51,15 +53,15 @@ class Frames:
     def definitions(self) -> dict[str, int]:
         """What `rewinder.bpf.c` is compiled with."""
         values = {"FRAME": len(self.template), "REWOUND": self.rewound, "FLOWS": self.flows}
-        values |= {"ADDRESS_AT": self._address, "PORT_AT": self._segment, "CHECKSUM_AT": self._checksum}
+        values |= {"ADDRESS_AT": self._address, "PORT_AT": self._port, "CHECKSUM_AT": self._checksum}
         return values | ({"ID_AT": _ETHERNET + 4} if self.is_ipv4 else {})
 
-    def source(self, flow: int) -> tuple[bytes, int]:
-        """Source address, 4 or 16 bytes, and port of a flow."""
-        start = _ETHERNET + (12 if self.is_ipv4 else 8)
-        address = int.from_bytes(self.template[start : self._address + 2], "big") + (flow >> _PORT_BITS)
-        port = self._number(self._segment) + (flow & ((1 << _PORT_BITS) - 1))
-        return address.to_bytes(self._address + 2 - start, "big"), port
+    def endpoint(self, flow: int) -> tuple[bytes, int]:
+        """Address, 4 or 16 bytes, and port of a flow's end that is its own."""
+        size, end = 4 if self.is_ipv4 else 16, self._address + 2
+        address = int.from_bytes(self.template[end - size : end], "big") + (flow >> _PORT_BITS)
+        port = self._number(self._port) + (flow & ((1 << _PORT_BITS) - 1))
+        return address.to_bytes(size, "big"), port
 
     def frame(self, flow: int) -> bytes:
         """The frame of a flow, as the rewinder makes it."""
@@ -67,7 +69,7 @@ class Frames:
             return self.template
         made = bytearray(self.template)
         address, port = flow >> _PORT_BITS, flow & ((1 << _PORT_BITS) - 1)
-        changes = {self._address: address, self._segment: port, self._checksum: _sum_less(port + address)}
+        changes = {self._address: address, self._port: port, self._checksum: _sum_less(port + address)}
         if self.is_ipv4:
             changes[_ETHERNET + 4] = _sum_less(address)
         for offset, change in changes.items():
@@ -77,8 +79,13 @@ class Frames:
 
     @property
     def _address(self) -> int:
-        """Where the low 16 bits of the source address are."""
-        return _ETHERNET + (14 if self.is_ipv4 else 22)
+        """Where the low 16 bits of the address that differs are."""
+        source = _ETHERNET + (14 if self.is_ipv4 else 22)
+        return source + (4 if self.is_ipv4 else 16) if self.back else source
+
+    @property
+    def _port(self) -> int:
+        return self._segment + (2 if self.back else 0)
 
     @property
     def _protocol(self) -> int:
@@ -101,8 +108,8 @@ class Frames:
     def _expect_room(self) -> None:
         last = (self.flows - 1) >> _PORT_BITS
         ports = min(self.flows, 1 << _PORT_BITS) - 1
-        if self._number(self._segment) + ports > 0xFFFF or self._number(self._address) + last > 0xFFFF:
-            raise ValueError(f"{self.flows} flows do not fit behind this frame's source port and address")
+        if self._number(self._port) + ports > 0xFFFF or self._number(self._address) + last > 0xFFFF:
+            raise ValueError(f"{self.flows} flows do not fit behind this frame's port and address")
 
 
 def _sum_less(number: int) -> int:

@@ -5,8 +5,8 @@
 // output. With a bare verdict behind it, it times itself.
 //
 // Given with -D: FRAME, the frame's length; REWOUND, how many of its first bytes are restored; FLOWS, a power of two.
-// With more than one flow, also where what tells them apart is found in the frame: ADDRESS_AT (the low 16 bits of the
-// source address), PORT_AT, CHECKSUM_AT (of TCP or UDP) and, for IPv4 only, ID_AT. Every flow's checksums are right.
+// With more than one flow, also where what tells them apart is found in the frame: ADDRESS_AT (the low 16 bits of one
+// address), PORT_AT, CHECKSUM_AT (of TCP or UDP) and, for IPv4 only, ID_AT. Every flow's checksums are right.
 
 #include <linux/bpf.h>
 #include <linux/types.h>

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -25,9 +26,17 @@ TEMPLATES = {
 FLOWS = 1 << 20
 
 
-@pytest.fixture(params=TEMPLATES)
+@pytest.fixture(params=[(name, back) for name in TEMPLATES for back in (False, True)], ids=str)
 def frames(request: pytest.FixtureRequest) -> Frames:
-    return Frames(bytes(TEMPLATES[request.param]), FLOWS)
+    name, back = request.param
+    packet: Packet = TEMPLATES[name]
+    if back:  # the ends change places
+        ip = packet[IP if IP in packet else IPv6]
+        segment = ip[TCP if TCP in ip else UDP]
+        ends = {"src": ip.dst, "dst": ip.src}
+        ports = {"sport": segment.dport, "dport": segment.sport}
+        packet = _MAC / type(ip)(**ends) / type(segment)(**ports) / _PAYLOAD
+    return Frames(bytes(packet), FLOWS, back)
 
 
 def with_right_sums(frame: bytes) -> bytes:
@@ -44,14 +53,16 @@ def test_the_frame_of_a_flow_is_right(frames: Frames, flow: int) -> None:
     frame = frames.frame(flow)
     assert frame == with_right_sums(frame)
     packet = Ether(frame)
-    address, port = frames.source(flow)
-    assert packet[TCP if TCP in packet else UDP].sport == port
-    assert bytes(packet)[26:30] == address if IP in packet else bytes(packet)[22:38] == address
+    address, port = frames.endpoint(flow)
+    segment, ip = packet[TCP if TCP in packet else UDP], packet[IP if IP in packet else IPv6]
+    assert (segment.dport if frames.back else segment.sport) == port
+    family = socket.AF_INET if IP in packet else socket.AF_INET6
+    assert socket.inet_pton(family, ip.dst if frames.back else ip.src) == address
 
 
 def test_every_flow_has_an_endpoint_of_its_own(frames: Frames) -> None:
-    small = Frames(frames.template, 1 << 17)
-    assert len({small.source(flow) for flow in range(small.flows)}) == small.flows
+    small = Frames(frames.template, 1 << 17, frames.back)
+    assert len({small.endpoint(flow) for flow in range(small.flows)}) == small.flows
 
 
 def test_each_flow_has_its_turn_before_one_has_a_second() -> None:
