@@ -47,7 +47,8 @@ class RandomEntities:
 
     def entity(self, dice: Random) -> Entity:
         """Of any kind that the program has."""
-        tables, profiles = list(self._info.tables.values()), list(self._info.profiles.values())
+        tables = [table for table in self._info.tables.values() if table.match_fields]
+        profiles = list(self._info.profiles.values())
         if profiles and dice.random() < 0.4:
             return self._of_profile(dice, dice.choice(profiles))
         if not tables or dice.random() < 0.15:

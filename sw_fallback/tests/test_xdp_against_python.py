@@ -167,12 +167,12 @@ SEEDS = st.integers(0, (1 << 32) - 1)
 
 
 @settings(
-    max_examples=40,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(seeds=st.lists(st.tuples(st.integers(0, 9), SEEDS), min_size=5, max_size=60))
+@given(seeds=st.lists(st.tuples(st.integers(0, 9), SEEDS), min_size=25, max_size=120))
 def test_whatever_is_written_between(subject: Subject, stage: Stage, seeds: list[tuple[int, int]]) -> None:
     with stage.scene() as pair:
         story = Story(subject, pair)
