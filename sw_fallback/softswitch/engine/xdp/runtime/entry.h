@@ -151,7 +151,7 @@ static int tick(void *map, const u32 *key, struct ticker *own)
 	return 0;
 }
 
-/* Run once when the program is loaded; the timer ends with its map. */
+/* Run once when the program is loaded, again when another process adopts the maps; the timer ends with its map. */
 SEC("xdp")
 int start_clock(struct xdp_md *ctx)
 {
@@ -162,7 +162,9 @@ int start_clock(struct xdp_md *ctx)
 	if (!own || !shared)
 		return XDP_ABORTED;
 	*(volatile u64 *)&shared->now = bpf_ktime_get_ns();
-	if (bpf_timer_init(&own->timer, &ticker, 1 /* CLOCK_MONOTONIC */) || bpf_timer_set_callback(&own->timer, tick))
+	const long made = bpf_timer_init(&own->timer, &ticker, 1 /* CLOCK_MONOTONIC */);
+	if ((made && made != -16 /* EBUSY: a timer that was adopted with its map */) ||
+	    bpf_timer_set_callback(&own->timer, tick))
 		return XDP_ABORTED;
 	return bpf_timer_start(&own->timer, TICK, 0) ? XDP_ABORTED : XDP_PASS;
 }
