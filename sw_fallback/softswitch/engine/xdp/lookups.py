@@ -67,6 +67,8 @@ class TableLookups:
 
     def _actions(self, writer: Writer) -> None:
         names = dict.fromkeys(action.name for action in self._context.program.actions.values())
+        if not names:
+            return
         writer.line("")
         writer.comment("The actions of tables' rows.")
         with writer.block("enum action", tail=";"):
