@@ -96,7 +96,8 @@ class UnsupportedConstruct(PipelineError):
     def __init__(self, construct: str, location: SourceLocation = NOWHERE, advice: str = "") -> None:
         self.construct = construct
         self.location = location
-        text = f"{location}: {construct} is not supported by this switch"
+        place = f"{location}: " if location.filename else ""
+        text = f"{place}{construct} is not supported by this switch"
         super().__init__(f"{text}; {advice}" if advice else text)
 
 
