@@ -22,6 +22,7 @@ typedef int8_t s8;
 typedef int16_t s16;
 typedef int32_t s32;
 typedef long long s64;
+#undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 enum { FRESH = 0xffff };
 """
@@ -47,3 +48,15 @@ def run(source: str, folder: Path) -> list[str]:
     ran = subprocess.run([str(folder / "program")], capture_output=True, text=True, check=True)
     assert not ran.stderr, ran.stderr[:4000]
     return ran.stdout.splitlines()
+
+
+def warnings(folder: Path) -> list[str]:
+    """What clang says of a program that has been run, beside what the engine does not want to hear."""
+    compiler = shutil.which("clang")
+    if compiler is None:
+        return []
+    quiet = [line for line in runtime("types.h").splitlines() if line.startswith("#pragma clang diagnostic")]
+    source = "\n".join(quiet) + "\n" + (folder / "program.c").read_text("utf-8")
+    command = [compiler, "-Wall", "-fsyntax-only", "-x", "c", "-"]
+    said = subprocess.run(command, input=source, capture_output=True, text=True, check=False).stderr
+    return [line for line in said.splitlines() if ": warning: " in line or ": error: " in line]

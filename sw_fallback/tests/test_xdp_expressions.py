@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sw_fallback.tests.host_compiler import run
+from sw_fallback.tests.host_compiler import run, warnings
 from sw_fallback.tests.xdp_programs import (
     HEADERS,
     REGISTERS,
@@ -299,6 +299,7 @@ class _Comparison:
                 writer.line(f'for (int w = 0; w < {3 * OUT}; w++) printf("%llx ", out[w]);')
                 writer.line("putchar(10);")
         lines = iter(run(writer.text(), self._folder))
+        assert warnings(self._folder) == []
         expected = [self.expected(expression) for expression, _, _ in done]
         wrong = []
         for state in range(STATES):

@@ -92,8 +92,8 @@ def c_states(context: Context, states: list[State]) -> str:
                 parts.append(f".{context.names.valid(header)} = {value}")
                 continue
             width = next(f.width for f in _FIELDS if f.name == name)
-            words = [value >> WORD * index & (1 << WORD) - 1 for index in range(words_of(width))]
-            listed = ", ".join(f"{word:#x}ull" for word in words)
-            parts.append(f".{context.names.field(header, name)} = {f'{{{listed}}}' if width > WORD else listed}")
+            words = [f"{value >> WORD * index & (1 << WORD) - 1:#x}ull" for index in range(words_of(width))]
+            text = f"{{{', '.join(words)}}}" if width > WORD else f"({value + 1}ll - 1)" if value < 0 else words[0]
+            parts.append(f".{context.names.field(header, name)} = {text}")
         values.append(f"{{{', '.join(parts)}}}")
     return "\n".join([*lines, f"static struct state states[] = {{{', '.join(values)}}};"])

@@ -230,8 +230,9 @@ class Arithmetic:
         kind = operand_.kind
         if not operand_.single:
             return self._wide.invert(operand_, need)
-        if kind.signed:
-            return Value((f"~{operand_.operand()}",), low, high, kind)
+        if kind.signed:  # a compiler takes ~ before a comparison for a slip, unless it is cast
+            cast = "(s32)" if operand_.ones == 1 and not operand_.atom else ""
+            return Value((f"~{cast}{operand_.operand()}",), low, high, kind)
         if need is not None and need <= kind.bits:
             full = (1 << kind.bits) - 1
             return Value((f"~{operand_.operand()}",), full - operand_.high, full - operand_.low, kind, full)
@@ -364,10 +365,16 @@ class Arithmetic:
         kind = max(left.kind, right.kind)
         low, high = min(left.low, right.low), max(left.high, right.high)
         if left.single and right.single and kind.holds(low, high):
-            return f"{left.operand()} {op} {right.operand()}"
+            return f"{_compared(left)} {op} {_compared(right)}"
         if left.single and right.single and Kind.S64.holds(low, high):
             return f"{left.cast(Kind.S64)} {op} {right.cast(Kind.S64)}"
         return self._wide.same(op, left, right) if op in ("==", "!=") else self._wide.ordered(op, left, right)
+
+
+def _compared(value: Value) -> str:
+    """An operand of a comparison; `!a < b` does not look like what it is."""
+    text = value.operand()
+    return f"({text})" if text.startswith("!") else text
 
 
 def _known(op: str, left: Value, right: Value) -> str | None:
