@@ -18,7 +18,7 @@ from sw_fallback.tests.engine_pair import EnginePair, EnginesDiffer, Stage
 
 from depot.program import find_compiled_program
 from ptf_tests.case import CPU_PORT
-from ptf_tests.differential_moves import Count, Depot, Learn, Move, PacketOuts, Remember, Skip, Traffic, Write
+from ptf_tests.differential_moves import Count, Depot, Learn, Move, PacketOuts, Remember, Sessions, Skip, Traffic, Write
 from softswitch.engine.xdp.availability import why_not
 
 __all__ = ["compare", "main"]
@@ -35,6 +35,8 @@ _MOVES: st.SearchStrategy[Move] = st.one_of(
     st.builds(Write, _SEEDS, kind=st.sampled_from(("insert", "modify", "delete")), count=st.integers(1, 30)),
     st.builds(Learn, _SEEDS),
     st.builds(Learn, _SEEDS),
+    st.builds(Sessions, _SEEDS, count=st.integers(1, 30)),
+    st.builds(Sessions, _SEEDS, count=st.integers(1, 30)),
     st.builds(PacketOuts, _SEEDS, count=st.integers(1, 8)),
     st.builds(Count, _SEEDS),
     st.builds(Remember, _SEEDS),

@@ -10,17 +10,20 @@ from dataclasses import dataclass, replace
 
 from sw_fallback.tests.engine_pair import IDLE_NS, EnginePair
 
+from depot.address import format_address
 from depot.program import find_compiled_program
 from ptf_tests.case import CPU_PORT, DropReason, PuntReason, Submit
 from ptf_tests.library_target import packet_out, table_entry
 from ptf_tests.network import NETWORK, PORTS
 from ptf_tests.p4names import P4Names
+from ptf_tests.packets import ip_header, segment, to_switch
 from ptf_tests.random_entries import RandomEntries
-from ptf_tests.random_packets import RandomPackets
+from ptf_tests.random_packets import HOSTS, RandomPackets
+from ptf_tests.services import PROTOCOLS
 from softswitch.entities import ActionCall, Exact, TableEntry, TableKey
 from softswitch.entities import Counter as CounterValue
 
-__all__ = ["Count", "Depot", "Learn", "Move", "PacketOuts", "Remember", "Skip", "Traffic", "Write"]
+__all__ = ["Count", "Depot", "Learn", "Move", "PacketOuts", "Remember", "Sessions", "Skip", "Traffic", "Write"]
 
 _HEARD = 64
 """Digests that a controller of ours remembers."""
@@ -146,6 +149,43 @@ class Traffic(Move):
             short = packet[: dice.randrange(15)] if chance > 0.995 else packet
             depot.send(dice.choice(elsewhere) if chance < 0.1 else port, short)
         depot.reasons += depot.reasons_counted() - before
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions(Move):
+    """Whole packets of sessions that have an entry, in both directions, as routers and hosts nearby send them."""
+
+    seed: int
+    count: int
+
+    def play(self, depot: Depot) -> None:
+        dice, before = random.Random(self.seed), depot.reasons_counted()
+        table = depot.names.tables["connection_table"].preamble.id
+        known = [key for key in depot.held if key.table_id == table]
+        for _ in range(self.count if known else 0):
+            *ends, protocol = (part.value for part in dice.choice(known).match if isinstance(part, Exact))
+            source, target = (ends[0], ends[2]), (ends[1], ends[3])
+            if dice.random() < 0.5:
+                source, target = target, source
+            packet = self._packet(dice, source, target, protocol)
+            if packet is not None:
+                depot.send(*packet)
+        depot.reasons += depot.reasons_counted() - before
+
+    @staticmethod
+    def _packet(
+        dice: random.Random, source: tuple[int, int], target: tuple[int, int], protocol: int
+    ) -> tuple[int, bytes] | None:
+        """Where it arrives, and the packet; None where no packet of ours has such ends."""
+        names = [format_address(end[0]) for end in (source, target)]
+        kinds = [name for name, number in PROTOCOLS.items() if number == protocol]
+        if not kinds or (":" in names[0]) != (":" in names[1]):
+            return None
+        from_host = next((host for host in HOSTS if names[0] in (host.ipv4, host.ipv6)), dice.choice(HOSTS))
+        flags = dice.choice(("A", "A", "PA", "S", "FA", "R"))
+        payload = bytes(dice.choice((0, 1, 100, 1000)))
+        made = segment(kinds[0], source[1], target[1], flags=flags, payload=payload)
+        return from_host.port, to_switch(from_host, ip_header(names[0], names[1], 64) / made)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,11 @@
 """Every packet case through `softswitch.Switch.process`, on both engines."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from depot.program import find_compiled_program
 from ptf_tests.all_cases import CASES
 from ptf_tests.case import DropReason, PuntReason
-from ptf_tests.library_target import Engine, LibraryTarget
+from ptf_tests.library_target import LibraryTarget
 from ptf_tests.target import run_case
-from softswitch.engine.xdp.availability import why_not
-
-
-@pytest.fixture(scope="module", params=["python", pytest.param("xdp", marks=pytest.mark.netns)])
-def target(request: pytest.FixtureRequest) -> Iterator[LibraryTarget]:
-    engine: Engine = request.param
-    reason = why_not() if engine == "xdp" else None
-    if reason is not None:
-        pytest.skip(reason)
-    target = LibraryTarget(find_compiled_program(), engine)
-    yield target
-    target.close()
 
 
 @pytest.mark.parametrize("name", CASES)

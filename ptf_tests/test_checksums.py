@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.packet import Packet
 
 from depot.address import parse_address, parse_mac
-from depot.program import find_compiled_program
 from ptf_tests.case import Entry
 from ptf_tests.library_target import LibraryTarget
 from ptf_tests.packets import frame, icmp_error, ip_header, segment
@@ -27,11 +25,6 @@ def _addresses(family: int) -> st.SearchStrategy[str]:
     if family == 4:
         return st.ip_addresses(v=4, network="10.0.0.0/8").map(str)
     return st.ip_addresses(v=6, network="2000::/3").map(str)
-
-
-@pytest.fixture(scope="module")
-def target() -> LibraryTarget:
-    return LibraryTarget(find_compiled_program())
 
 
 def _network() -> list[Entry]:

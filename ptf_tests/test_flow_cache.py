@@ -2,7 +2,6 @@
 
 import pytest
 
-from depot.program import find_compiled_program
 from ptf_tests.case import Step
 from ptf_tests.library_target import LibraryTarget
 from ptf_tests.network import CLIENT, NETWORK
@@ -10,9 +9,8 @@ from ptf_tests.services import Service
 
 
 @pytest.mark.parametrize("mode", ["nat", "dsr"])
-def test_a_session_that_moved_stays_with_its_new_member_when_it_ends(mode: str) -> None:
+def test_a_session_that_moved_stays_with_its_new_member_when_it_ends(target: LibraryTarget, mode: str) -> None:
     """Its slot still names the first member; only a successor's slot may overrule the entry of an ended session."""
-    target = LibraryTarget(find_compiled_program())
     service = Service(4, "tcp", mode)
     session = service.session()
     target.load((*NETWORK, *service.entries()))

