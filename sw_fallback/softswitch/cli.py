@@ -15,6 +15,7 @@ from finsy.proto import p4r
 from softswitch import tools
 from softswitch.daemon import Options, read_program, run
 from softswitch.errors import EngineUnavailable
+from softswitch.pinned import PinError
 from softswitch.ports import PacketSocketPort, PortError, TapPort, check_distinct, parse_port
 from softswitch.server.listener import ListenError, TlsFiles, parse_address
 from softswitch.server.status import Refusal
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     try:
         asyncio.run(run(options, _started))
-    except (EngineUnavailable, ListenError, PortError, Refusal) as error:
+    except (EngineUnavailable, ListenError, PinError, PortError, Refusal) as error:
         print(f"softswitch: {error}", file=sys.stderr)
         return _FAILED
     return 0
@@ -81,6 +82,10 @@ def _add_switch_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cpu-port", type=_number, metavar="PORT", help="port of packet-in and packet-out, default: none")
     engine_help = "what switches packets: XDP in the kernel, python, or XDP where that is possible (the default)"
     add("--engine", choices=["auto", "xdp", "python"], default="auto", help=engine_help)
+    pin_help = (
+        "a folder on a BPF file system (/sys/fs/bpf/NAME): when this process ends the kernel forwards on, and the"
+    )
+    add("--pin", type=Path, metavar="PATH", help=f"{pin_help} next one with the same PATH takes over; see `unpin`")
     add("--drop-port", type=_number, default=511, metavar="PORT", help="port that drops packets, default: %(default)s")
 
 
@@ -101,6 +106,8 @@ def _add_tls_arguments(group: argparse._ArgumentGroup) -> None:
 def _options(given: argparse.Namespace) -> Options:
     """What the arguments mean together. Raises ValueError where they contradict each other."""
     check_distinct(given.ports)
+    if given.pin is not None and given.engine == "python":
+        raise ValueError("--pin leaves packets to the kernel: it needs the XDP engine, not --engine python")
     if given.cpu_port == given.drop_port:
         raise ValueError(f"--cpu-port and --drop-port are both {given.cpu_port}")
     for port in given.ports:
@@ -115,6 +122,7 @@ def _options(given: argparse.Namespace) -> Options:
         tls=_tls(given),
         program=_program(given),
         engine=given.engine,
+        pin=given.pin,
     )
 
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +19,15 @@ from google.protobuf import text_format
 from softswitch.dataplane import DataPlane
 from softswitch.engine.xdp.availability import why_not
 from softswitch.engine.xdp.engine import XdpEngine
+from softswitch.engine.xdp.legacy import Legacy
 from softswitch.errors import EngineUnavailable, UnsupportedConstruct
 from softswitch.kernel_ports import KernelPorts
+from softswitch.pinned import Keeper
 from softswitch.ports import Port, PortError
 from softswitch.server.device import Device
 from softswitch.server.introspection import Introspection, Surroundings
 from softswitch.server.listener import TlsFiles, start_server
+from softswitch.server.pipeline import Pipeline
 from softswitch.server.service import P4RuntimeService
 from softswitch.server.stream import Stream
 from softswitch.switch import Switch
@@ -57,6 +61,8 @@ class Options:
     """A program to start with; None: wait for a controller."""
     engine: EngineChoice = "auto"
     """What switches packets; `auto` is XDP where this machine and the program allow it, else python."""
+    pin: Path | None = None
+    """A folder of a BPF file system where a process leaves the switch to the next one; None: it ends with it."""
 
 
 class Daemon:
@@ -73,11 +79,15 @@ class Daemon:
             deliver=_deliver,
             epoch_ns=time.time_ns,
             activate=self._activate,
+            rename=self._rename,
         )
         self._engine: Literal["python", "xdp"] = "python"
         self._why_python: str | None = None
         """Why the XDP engine was wanted and does not run."""
         self._kernel_ports: KernelPorts | None = None
+        self._keeper: Keeper | None = None
+        self._legacy: Legacy | None = None
+        """What a process before left, while a pipeline takes it up."""
         self._listening: int | None = None
         self.data_plane = DataPlane(options.ports, self.device.process, self._after_bunch)
         self.address = ""
@@ -89,19 +99,21 @@ class Daemon:
         self._idle_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Load the program, open the ports and listen. Raises `Refusal`, `PortError`, `ListenError` or
+        """Load the program, open the ports and listen. Raises `Refusal`, `PortError`, `ListenError`, `PinError` or
         `EngineUnavailable`."""
         self._choose_engine()
-        self.data_plane.open()
+        is_restored = False
         try:
-            if self._options.program is not None:
+            self.data_plane.open()
+            is_restored = self._restore()
+            if not is_restored and self._options.program is not None:
                 self.device.pipelines.preload(self._options.program)
             self._service = P4RuntimeService(self.device, after_write=self._arm)
             self._server, self.address = await start_server(
                 self._service, self._options.address, self._options.tls, [self._introspection().handler()]
             )
         except BaseException:
-            self._release()
+            self._release(leave=is_restored)
             raise
         self._idle_timer = asyncio.get_running_loop().call_later(_IDLE_SCAN_S, self._scan_idle)
 
@@ -126,15 +138,43 @@ class Daemon:
             self._service.close()
         if self._server is not None:
             await self._server.stop(_GRACE_S)
-        self._release()
+        self._release(leave=True)
 
-    def _release(self) -> None:
-        """Leave the ports and give back what the kernel holds."""
+    def _release(self, *, leave: bool) -> None:
+        """Leave the ports and give back what the kernel holds; or leave it to the next process, if it is pinned."""
         self._listen(None)
-        if self._kernel_ports is not None:
+        running = self.device.pipelines.committed
+        if self._keeper is not None and running is not None and isinstance(running.switch.kernel, XdpEngine):
+            running.switch.kernel.keep()
+        if self._kernel_ports is not None and self._keeper is not None and leave:
+            self._kernel_ports.release()
+        elif self._kernel_ports is not None:
             self._kernel_ports.close()
         self.data_plane.close()
         self.device.pipelines.close()
+        if self._keeper is not None:
+            self._keeper.close()
+
+    # What one process leaves to the next
+
+    def _restore(self) -> bool:
+        """Go on with what a process before left pinned; whether there was anything."""
+        keeper = self._keeper
+        found = None if keeper is None else keeper.found()
+        if keeper is None or found is None:
+            return False
+        config = keeper.wanted(found, self._options.program)
+        self._legacy = found.legacy
+        try:
+            keeper.restore(found, lambda: Pipeline(config, self._load), self.device.pipelines.start_with)
+        finally:
+            self._legacy = None
+            found.close()
+        return True
+
+    def _rename(self, pipeline: Pipeline) -> None:
+        if self._keeper is not None and isinstance(pipeline.switch.kernel, XdpEngine):
+            self._keeper.rename(pipeline, pipeline.switch.kernel)
 
     def log_counters(self) -> None:
         """Write what was counted to the log."""
@@ -152,8 +192,10 @@ class Daemon:
         reason = why_not()
         if reason is None:
             self._engine = "xdp"
-            self._kernel_ports = KernelPorts(self._options.ports)
-        elif self._options.engine == "xdp":
+            if self._options.pin is not None:
+                self._keeper = Keeper(self._options.pin, self._options.program)
+            self._kernel_ports = KernelPorts(self._options.ports, None if self._keeper is None else self._keeper.folder)
+        elif self._options.engine == "xdp" or self._options.pin is not None:
             raise EngineUnavailable(f"the XDP engine cannot run here: {reason}")
         else:
             self._why_python = f"the XDP engine cannot run here: {reason}"
@@ -177,22 +219,31 @@ class Daemon:
             cpu_port=self._options.cpu_port,
             drop_port=self._options.drop_port,
             clock=time.monotonic_ns,
-            kernel=XdpEngine if engine == "xdp" else None,
+            kernel=partial(XdpEngine, legacy=self._legacy, keeps=self._keeper is not None) if engine == "xdp" else None,
         )
 
-    def _activate(self, switch: Switch) -> None:
+    def _activate(self, pipeline: Pipeline) -> None:
         """Let this switch have the packets of the ports."""
         if self._kernel_ports is None:
             return
-        kernel = switch.kernel if isinstance(switch.kernel, XdpEngine) else None
+        kernel = pipeline.switch.kernel if isinstance(pipeline.switch.kernel, XdpEngine) else None
+        if self._keeper is not None and kernel is not None:
+            self._keeper.publish(pipeline, kernel)
         try:
             self._kernel_ports.activate(kernel)
         except PortError as error:
-            if self._options.engine == "xdp":
+            if self._keeper is not None:
+                self._keeper.withdraw()
+            if self._options.engine == "xdp" or self._keeper is not None:
                 raise EngineUnavailable(str(error)) from error
             self._why_python = str(error)
             _LOG.warning("python engine: %s", error)
+            self._kernel_ports.activate(None)
             kernel = None
+        if self._keeper is not None and kernel is not None:
+            self._keeper.confirm()
+        elif self._keeper is not None:
+            self._keeper.clear()
         self._listen(kernel)
         _LOG.info("the %s engine switches packets", "python" if kernel is None else "XDP")
 

@@ -12,40 +12,96 @@ from collections.abc import Sequence
 
 from softswitch.engine.xdp.engine import XdpEngine
 from softswitch.engine.xdp.kernel import Attachment, KernelError
+from softswitch.engine.xdp.undelivered import Reason
+from softswitch.pinned.folder import PinFolder
 from softswitch.ports import PacketSocketPort, Port, PortError
 
 __all__ = ["KernelPorts"]
 
 _LOG = logging.getLogger("softswitch.ports")
 
+_Attached = dict[int, tuple[int, Attachment]]
+
+_ADVICE = {
+    Reason.NO_RECEIVER: " by the driver: a veth's peer needs an XDP program or GRO (ethtool -K PEER gro on)",
+    Reason.IS_DOWN: ": the interface is down",
+    Reason.TOO_LONG: ": they are longer than its MTU (what sends them: ethtool -K IF tso off gso off gro off)",
+    Reason.QUEUE_FULL: ": they come faster than they are taken",
+    Reason.OTHER: " by the driver",
+}
+
 
 class KernelPorts:
     """Attaches one engine after another to the interfaces of a set of ports."""
 
-    def __init__(self, ports: Sequence[Port]) -> None:
+    def __init__(self, ports: Sequence[Port], links: PinFolder | None = None) -> None:
+        """`links`: where attachments are that outlive this process; None: they end with it."""
         self._interfaces = {port.number: port.name for port in ports if isinstance(port, PacketSocketPort)}
         self._others = [port.number for port in ports if not isinstance(port, PacketSocketPort)]
+        self._links = links
         self._attached: dict[int, tuple[int, Attachment]] = {}
         """Interface index and attachment by port number."""
         self._engine: XdpEngine | None = None
+        self._complained: set[tuple[int, Reason]] = set()
+        """Ports, and why their frames were lost, that the log has had a line about."""
 
     def activate(self, engine: XdpEngine | None) -> None:
         """Let this engine forward from now on, without a gap after another one; None: leave the interfaces.
 
-        Raises `PortError` when the kernel refuses, and then no interface is attached.
+        Raises `PortError` when the kernel refuses, and then all is as it was before.
         """
-        self._engine = engine
         if engine is None:
             self.close()
             return
-        engine.replaced = self._renew
         engine.serve(self._others)
+        found, made = self._attachments(engine)
+        try:
+            # what was attached before is switched over together, when nothing can go wrong any more
+            for _, attachment in found.values():
+                attachment.update(engine.program)
+            self._pin({**found, **made})
+        except KernelError as error:
+            raise PortError(f"the XDP engine cannot take over: {error}") from error
+        self._attached = {**found, **made}
+        self._engine = engine
+        engine.replaced = self._renew
+        if self._links is not None:
+            for name in set(self._links.interfaces()) - set(self._interfaces.values()):
+                self._links.drop_link(name)
+
+    def _attachments(self, engine: XdpEngine) -> tuple[_Attached, _Attached]:
+        """Those that run another program, and new ones. Raises `PortError`, and then there are no new ones."""
+        found: _Attached = {}
+        made: _Attached = {}
+        number, name = 0, ""
         try:
             for number, name in self._interfaces.items():
-                self._attach(engine, number, name)
+                engine.connect(number, socket.if_nametoindex(name))  # all, before the first packet comes
+            for number, name in self._interfaces.items():
+                index = socket.if_nametoindex(name)
+                attachment = self._present(number, name, index)
+                if attachment is None:
+                    made[number] = index, Attachment.attach(engine.program, index)
+                else:
+                    found[number] = index, attachment
         except (KernelError, OSError) as error:
-            self.close()
+            for _, attachment in made.values():
+                attachment.close()
             raise PortError(f"the XDP engine cannot use interface {name!r} (port {number}): {error}") from error
+        return found, made
+
+    def _present(self, number: int, name: str, index: int) -> Attachment | None:
+        """What is attached to a port's interface, by this process or by one before."""
+        attached = self._attached.get(number)
+        if attached is not None and attached[0] == index:
+            return attached[1]
+        pinned = None if self._links is None else self._links.link(name)
+        return pinned if pinned is not None and pinned.ifindex == index else None
+
+    def _pin(self, attached: _Attached) -> None:
+        if self._links is not None:
+            for number, (_, attachment) in attached.items():
+                self._links.keep_link(self._interfaces[number], attachment)
 
     def _renew(self) -> None:
         """Let the engine's present program run at every interface. Raises `KernelError`."""
@@ -54,7 +110,7 @@ class KernelPorts:
                 attachment.update(self._engine.program)
 
     def look_after(self) -> None:
-        """Attach again where an interface came back."""
+        """Attach again where an interface came back; say what gets lost."""
         engine = self._engine
         if engine is None:
             return
@@ -66,26 +122,42 @@ class KernelPorts:
                 attached[1].close()
                 del self._attached[number]
             if index is not None and number not in self._attached:
-                try:
-                    self._attach(engine, number, name)
-                except KernelError as error:
-                    _LOG.warning("port %d: interface %s is not attached: %s", number, name, error)
+                self._attach(engine, number, index)
+        self._complain(engine)
+
+    def _attach(self, engine: XdpEngine, number: int, index: int) -> None:
+        try:
+            engine.connect(number, index)
+            self._attached[number] = index, Attachment.attach(engine.program, index)
+            self._pin({number: self._attached[number]})
+        except KernelError as error:
+            _LOG.warning("port %d: interface %s is not attached: %s", number, self._interfaces[number], error)
+
+    def _complain(self, engine: XdpEngine) -> None:
+        """Say once for each port why its frames are lost."""
+        for number, reasons in engine.undelivered_by_port().items():
+            for reason in reasons:
+                if number in self._interfaces and (number, reason) not in self._complained:
+                    self._complained.add((number, reason))
+                    _LOG.warning(
+                        "frames sent to %d@%s are dropped%s", number, self._interfaces[number], _ADVICE[reason]
+                    )
 
     def close(self) -> None:
         """Leave every interface."""
+        for number, (_, attachment) in self._attached.items():
+            attachment.close()
+            if self._links is not None:
+                self._links.drop_link(self._interfaces[number])
+        self._attached.clear()
+        self._engine = None
+
+    def release(self) -> None:
+        """Leave the interfaces to the next process."""
         for _, attachment in self._attached.values():
             attachment.close()
         self._attached.clear()
         self._engine = None
-
-    def _attach(self, engine: XdpEngine, number: int, name: str) -> None:
-        index = socket.if_nametoindex(name)
-        engine.connect(number, index)
-        attached = self._attached.get(number)
-        if attached is not None and attached[0] == index:
-            attached[1].update(engine.program)
-        else:
-            self._attached[number] = (index, Attachment.attach(engine.program, index))
 
 
 def _index(name: str) -> int | None:

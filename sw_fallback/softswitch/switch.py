@@ -6,7 +6,7 @@ Pure: no socket, no task, no clock of its own. Not safe for use from several thr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TypeVar
@@ -31,6 +31,7 @@ from softswitch.kernel_engine import KernelEngine, LoadKernelEngine
 from softswitch.p4info import P4Info, P4InfoSource
 from softswitch.program import DeviceConfig, Program, read_program
 from softswitch.program.controls import Action
+from softswitch.rows import Row
 from softswitch.selectors import ActionResolver, ProfileStore
 from softswitch.stats import Stats
 from softswitch.tables import TableState
@@ -378,6 +379,35 @@ class Switch:
     def register_size(self, register_id: int) -> int:
         """Number of cells."""
         return self._stores.registers[_known("register", self._binding.registers, register_id)].array.size
+
+    # What another process left
+
+    def place(self, key: TableKey) -> int:
+        """The number of an entry's row in the kernel engine's memory; zero without one. Raises `EntryNotFound`."""
+        return self._table(key.table_id).row(key).place
+
+    def annotate(self, key: TableKey, metadata: bytes) -> None:
+        """Give an entry its metadata. Raises `EntryNotFound`."""
+        self._table(key.table_id).row(key).metadata = metadata
+
+    def has_metadata(self, table_id: int) -> bool:
+        """Whether any entry of a table has metadata."""
+        store = self._stores.tables[self._binding.tables[table_id].table.name]
+        return any(row.metadata for row in store.index.rows.values())
+
+    def inherit_rows(self, table: str, rows: Iterable[Row]) -> None:
+        """Let a table, which is empty, have these entries."""
+        index = self._stores.tables[table].index
+        for row in rows:
+            index.add(row.raw, row)
+
+    def inherit_hits(self, key: TableKey, counted: Counter, hit_ns: int) -> None:
+        """Add to an entry what it counted elsewhere, and let it be last hit then; zero: not known.
+
+        Raises `EntryNotFound`.
+        """
+        table = self._table(key.table_id)
+        table.inherit(table.row(key), counted, hit_ns)
 
     # What the switch has to tell
 

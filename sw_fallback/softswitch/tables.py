@@ -62,6 +62,9 @@ class TableMirror(Protocol):
     def set_meter(self, row: Row, config: MeterConfig | None, now_ns: int) -> None:
         """Configure the row's meter, which both engines share, and put it into the row."""
 
+    def keep(self, row: Row) -> None:
+        """Let the next process know what this one counts, if there will be one."""
+
     def last_hit(self, row: Row) -> int:
         """When the row was last hit there, nanoseconds of the switch's clock; zero: never."""
 
@@ -388,6 +391,16 @@ class TableState:
         """The direct counter of a row."""
         packets, octets = self._mirror.counter(row) if self._mirror is not None else (0, 0)
         return Counter(row.packets + packets, row.octets + octets)
+
+    def inherit(self, row: Row, counted: Counter, hit_ns: int) -> None:
+        """The entry's row before counted this, and was last hit then; zero: not known."""
+        row.packets += counted.packets
+        row.octets += counted.octets
+        if hit_ns:
+            row.hit = hit_ns
+            self._arm(row, row.idle_timeout_ns)
+        if self._mirror is not None:
+            self._mirror.keep(row)
 
     def set_counter(self, row: Row, value: Counter) -> None:
         """Write the direct counter of a row."""

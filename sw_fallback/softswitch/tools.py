@@ -1,4 +1,5 @@
-"""The subcommands of `softswitch` that look inside a running switch: `stats`, `dump-c`, `trace`."""
+"""The subcommands of `softswitch`: `stats`, `dump-c` and `trace` look inside a running switch, `unpin` ends one that
+forwards without its process."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from softswitch.engine.xdp.source import generate
 from softswitch.errors import PipelineError
 from softswitch.inquiry import ClientTls, Inquiry, InquiryError
 from softswitch.p4info import P4Info
+from softswitch.pinned import PinError, PinFolder
 from softswitch.program import read_program
 from softswitch.server.introspection_requests import MAX_FRAME, TraceRequest
 from softswitch.stats_text import stats_text
@@ -26,7 +28,7 @@ from softswitch.trace.text import Lines
 
 __all__ = ["SUBCOMMANDS", "main"]
 
-SUBCOMMANDS = ("stats", "dump-c", "trace")
+SUBCOMMANDS = ("stats", "dump-c", "trace", "unpin")
 
 _FAILED = 1
 _WRONG_QUESTION = 2
@@ -49,6 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     except InquiryError as error:
         print(f"softswitch: {error}", file=sys.stderr)
         return _WRONG_QUESTION if error.wrong_question else _FAILED
+    except PinError as error:
+        print(f"softswitch: {error}", file=sys.stderr)
+        return _FAILED
     except BrokenPipeError:  # `| head` has seen enough; nothing more goes to its pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -60,11 +65,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="softswitch", description="Look inside a running software switch.")
+    parser = argparse.ArgumentParser(
+        prog="softswitch", description="Look inside a running software switch, or end one."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stats(commands)
     _add_dump(commands)
     _add_trace(commands)
+    _add_unpin(commands)
     return parser
 
 
@@ -106,6 +114,12 @@ def _add_trace(commands: Any) -> None:
         help="write a pcapng file; - for standard output, as in `-w - | wireshark -ki -`",
     )
     command.set_defaults(run=_trace)
+
+
+def _add_unpin(commands: Any) -> None:
+    command = commands.add_parser("unpin", help="end the forwarding that a switch started with --pin left behind")
+    command.add_argument("path", type=Path, metavar="PATH", help="what --pin was given")
+    command.set_defaults(run=_unpin)
 
 
 def _add_connection(command: argparse.ArgumentParser) -> None:
@@ -180,6 +194,17 @@ def _trace(given: argparse.Namespace) -> None:
             sys.stdout.flush()
             text = f"softswitch: {told} packets traced"
             print(f"{text}, {lost} lost: narrow the filter" if lost else text, file=sys.stderr)
+
+
+def _unpin(given: argparse.Namespace) -> None:
+    folder = PinFolder(given.path, make=False)
+    interfaces = folder.clear()
+    folder.close()
+    with contextlib.suppress(OSError):  # somebody else's pins are in it
+        given.path.rmdir()
+    print(
+        f"softswitch: {', '.join(interfaces)}: no program any more" if interfaces else "softswitch: nothing forwarded"
+    )
 
 
 def _show(

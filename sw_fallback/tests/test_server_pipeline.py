@@ -8,7 +8,7 @@ from sw_fallback.tests.entities_program import INSERT, MODIFY, config, entity, m
 from sw_fallback.tests.fake_switch import FakeSwitch
 
 from softswitch.errors import EngineUnavailable, PipelineMismatch, UnsupportedConstruct
-from softswitch.server.pipeline import PipelineStore
+from softswitch.server.pipeline import Pipeline, PipelineStore
 from softswitch.server.status import Code, Refusal
 from softswitch.switch import Switch
 
@@ -26,7 +26,7 @@ def load(asked: p4r.ForwardingPipelineConfig) -> Switch:
 
 @pytest.fixture
 def store() -> PipelineStore:
-    return PipelineStore(load, lambda switch: None)
+    return PipelineStore(load, lambda pipeline: None)
 
 
 def change(
@@ -78,7 +78,7 @@ def test_commit_sets_and_clears(store: PipelineStore) -> None:
 
 def test_a_switch_is_closed_when_nobody_can_reach_it_any_more() -> None:
     made: list[FakeSwitch] = []
-    active: list[Switch] = []
+    active: list[Pipeline] = []
 
     def remember(asked: p4r.ForwardingPipelineConfig) -> Switch:
         made.append(FakeSwitch())
@@ -94,7 +94,7 @@ def test_a_switch_is_closed_when_nobody_can_reach_it_any_more() -> None:
     assert [switch.closed for switch in made] == [True, True, True, False]
     change(store, SetRequest.RECONCILE_AND_COMMIT, config(cookie=5))
     assert [switch.closed for switch in made] == [True, True, True, False, True]
-    assert active == [made[1].as_switch(), made[3].as_switch()]
+    assert [pipeline.switch for pipeline in active] == [made[1].as_switch(), made[3].as_switch()]
     store.close()
     assert made[3].closed
 
@@ -102,7 +102,7 @@ def test_a_switch_is_closed_when_nobody_can_reach_it_any_more() -> None:
 def test_a_switch_that_cannot_have_the_packets_is_refused_and_the_old_one_stays() -> None:
     refuse = False
 
-    def activate(switch: Switch) -> None:
+    def activate(pipeline: Pipeline) -> None:
         if refuse:
             raise EngineUnavailable("the interface has no native XDP")
 

@@ -207,7 +207,7 @@ def test_help_tells_of_every_subcommand(capsys: pytest.CaptureFixture[str]) -> N
         with pytest.raises(SystemExit) as ended:
             cli.main([name, "--help"])
         assert ended.value.code == 0
-        assert "--grpc-server-addr" in capsys.readouterr().out
+        assert ("PATH" if name == "unpin" else "--grpc-server-addr") in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert "{stats,dump-c,trace}" in capsys.readouterr().out

@@ -15,7 +15,6 @@ from softswitch.server.arbitration import DEFAULT_ROLE, Arbitration, Notice
 from softswitch.server.digests import ReadyList
 from softswitch.server.pipeline import LoadSwitch, Pipeline, PipelineStore
 from softswitch.server.status import Code, Refusal
-from softswitch.switch import Switch
 
 __all__ = ["Device", "DeviceStats"]
 
@@ -55,16 +54,17 @@ class Device:
         transmit: Callable[[int, bytes], None],
         deliver: Callable[[Hashable, p4r.StreamMessageResponse], None],
         epoch_ns: Callable[[], int],
-        activate: Callable[[Switch], None] = lambda switch: None,
+        activate: Callable[[Pipeline], None] = lambda pipeline: None,
+        rename: Callable[[Pipeline], None] = lambda pipeline: None,
     ) -> None:
         """`transmit` sends a frame out of a port; `deliver` puts a message on a client's stream; `epoch_ns` is the
-        time of day in nanoseconds since 1970, for the timestamps of messages; `activate` is told which switch is to
-        get the packets from now on, and raises `PipelineError` where that cannot be.
+        time of day in nanoseconds since 1970, for the timestamps of messages; `activate` and `rename` are those of
+        `PipelineStore`.
         """
         self.device_id = device_id
         self.stats = DeviceStats()
         self.arbitration = Arbitration(device_id)
-        self.pipelines = PipelineStore(load, activate)
+        self.pipelines = PipelineStore(load, activate, rename)
         self._cpu_port = cpu_port
         self._transmit = transmit
         self._deliver = deliver

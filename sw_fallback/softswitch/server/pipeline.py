@@ -7,7 +7,7 @@ Source: P4Runtime specification 1.4, sections 7 and 14 (SetForwardingPipelineCon
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from finsy.proto import p4r
 
@@ -20,12 +20,15 @@ from softswitch.server.status import Code, Refusal
 from softswitch.server.write import Writer
 from softswitch.switch import Switch
 
-__all__ = ["LoadSwitch", "Pipeline", "PipelineStore"]
+__all__ = ["ARRAYS", "LoadSwitch", "Pipeline", "PipelineStore"]
 
 LoadSwitch = Callable[[p4r.ForwardingPipelineConfig], Switch]
 """`Switch.load` with everything but the program filled in. Raises `PipelineError`."""
 
 _Actions = p4r.SetForwardingPipelineConfigRequest
+
+ARRAYS = ("counter_entry", "meter_entry", "register_entry")
+"""Kinds of entities with a cell for each index."""
 
 
 class Pipeline:
@@ -54,35 +57,30 @@ class Pipeline:
         """Whether a config differs in nothing but its cookie."""
         return self.config.p4_device_config == config.p4_device_config and self.config.p4info == config.p4info
 
+    def entities(
+        self, *, tables: Collection[int] | None = None, arrays: Collection[str] = ARRAYS, counts: bool = True
+    ) -> Iterator[p4r.Entity]:
+        """What makes this pipeline differ from a new one, in an order in which it can be `put` into one.
+
+        tables: whose entries are wanted, by id; None: all of them. arrays: of these kinds. counts: with what table
+        entries have counted.
+        """
+        for request in _requests(self.schema.tables if tables is None else tables, arrays, counts):
+            for entity in self.reader.read(request):
+                if self.differs(entity):
+                    yield entity
+
     def take_over(self, other: Pipeline) -> None:
         """Write the whole state of another pipeline into this new one. Raises `Refusal` where it does not fit."""
-        for wildcard in _WHOLE_STATE:
-            for entity in other.reader.read(wildcard):
-                if not self._wants(entity, other):
-                    continue
-                try:
-                    self._put(entity)
-                except (Refusal, EntityError) as error:
-                    text = f"the forwarding state cannot be kept: {error}; use VERIFY_AND_COMMIT to start empty"
-                    raise Refusal(Code.INVALID_ARGUMENT, text) from error
+        for entity in other.entities():
+            try:
+                self.put(entity)
+            except (Refusal, EntityError) as error:
+                text = f"the forwarding state cannot be kept: {error}; use VERIFY_AND_COMMIT to start empty"
+                raise Refusal(Code.INVALID_ARGUMENT, text) from error
 
-    def _wants(self, entity: p4r.Entity, other: Pipeline) -> bool:
-        """Whether an entity of another pipeline differs from what a new pipeline has by itself."""
-        match entity.WhichOneof("entity"):
-            case "table_entry":
-                message = entity.table_entry
-                if message.is_default_action:
-                    return message.table_id in other.writer.changed_defaults
-                return not message.is_const
-            case "counter_entry":
-                return bool(entity.counter_entry.data.packet_count or entity.counter_entry.data.byte_count)
-            case "meter_entry":
-                return entity.meter_entry.HasField("config")
-            case "register_entry":
-                return any(other.schema.registers[entity.register_entry.register_id].decode(entity.register_entry.data))
-        return True
-
-    def _put(self, entity: p4r.Entity) -> None:
+    def put(self, entity: p4r.Entity) -> None:
+        """Write one of another pipeline's entities into this new one. Raises `Refusal`, `EntityError`."""
         if entity.WhichOneof("entity") in _ALWAYS_THERE or entity.table_entry.is_default_action:
             self.writer.apply(p4r.Update.MODIFY, entity)
             return
@@ -91,39 +89,61 @@ class Pipeline:
         except EntryExists:  # an initial entry of the program
             self.writer.apply(p4r.Update.MODIFY, entity)
 
+    def differs(self, entity: p4r.Entity) -> bool:
+        """Whether an entity differs from what a new pipeline has by itself."""
+        match entity.WhichOneof("entity"):
+            case "table_entry":
+                message = entity.table_entry
+                if message.is_default_action:
+                    return message.table_id in self.writer.changed_defaults
+                return not message.is_const
+            case "counter_entry":
+                return bool(entity.counter_entry.data.packet_count or entity.counter_entry.data.byte_count)
+            case "meter_entry":
+                return entity.meter_entry.HasField("config")
+            case "register_entry":
+                return any(self.schema.registers[entity.register_entry.register_id].decode(entity.register_entry.data))
+        return True
 
-_ALWAYS_THERE = frozenset({"counter_entry", "meter_entry", "register_entry"})
+
+_ALWAYS_THERE = frozenset(ARRAYS)
 """Entities that can only be modified."""
 
-_WHOLE_STATE = [
-    p4r.Entity(action_profile_member=p4r.ActionProfileMember()),
-    p4r.Entity(action_profile_group=p4r.ActionProfileGroup()),
-    p4r.Entity(
-        packet_replication_engine_entry=p4r.PacketReplicationEngineEntry(
-            multicast_group_entry=p4r.MulticastGroupEntry()
-        )
-    ),
-    p4r.Entity(
-        packet_replication_engine_entry=p4r.PacketReplicationEngineEntry(clone_session_entry=p4r.CloneSessionEntry())
-    ),
-    p4r.Entity(table_entry=p4r.TableEntry(counter_data=p4r.CounterData(), meter_config=p4r.MeterConfig())),
-    p4r.Entity(table_entry=p4r.TableEntry(is_default_action=True)),
-    p4r.Entity(counter_entry=p4r.CounterEntry()),
-    p4r.Entity(meter_entry=p4r.MeterEntry()),
-    p4r.Entity(register_entry=p4r.RegisterEntry()),
-    p4r.Entity(digest_entry=p4r.DigestEntry()),
-]
-"""Reads that select everything a client can write, in an order in which it can be written."""
+
+def _requests(tables: Iterable[int], arrays: Collection[str], counts: bool) -> Iterator[p4r.Entity]:
+    """Reads that together select what a client can write: members before groups before entries."""
+    yield p4r.Entity(action_profile_member=p4r.ActionProfileMember())
+    yield p4r.Entity(action_profile_group=p4r.ActionProfileGroup())
+    replicas = p4r.PacketReplicationEngineEntry
+    yield p4r.Entity(packet_replication_engine_entry=replicas(multicast_group_entry=p4r.MulticastGroupEntry()))
+    yield p4r.Entity(packet_replication_engine_entry=replicas(clone_session_entry=p4r.CloneSessionEntry()))
+    for table_id in tables:
+        entries = p4r.TableEntry(table_id=table_id, meter_config=p4r.MeterConfig())
+        if counts:
+            entries.counter_data.SetInParent()
+        yield p4r.Entity(table_entry=entries)
+    yield p4r.Entity(table_entry=p4r.TableEntry(is_default_action=True))
+    for kind in arrays:
+        entity = p4r.Entity()
+        getattr(entity, kind).SetInParent()
+        yield entity
+    yield p4r.Entity(digest_entry=p4r.DigestEntry())
 
 
 class PipelineStore:
     """The configs of one device."""
 
-    def __init__(self, load: LoadSwitch, activate: Callable[[Switch], None]) -> None:
-        """`activate` is told the switch that is to get the packets, before it is committed; it raises `PipelineError`
-        where that cannot be."""
+    def __init__(
+        self,
+        load: LoadSwitch,
+        activate: Callable[[Pipeline], None],
+        rename: Callable[[Pipeline], None] = lambda pipeline: None,
+    ) -> None:
+        """`activate` is told the pipeline whose switch is to get the packets, before it is committed; it raises
+        `PipelineError` where that cannot be. `rename` is told of one that got another cookie."""
         self._load = load
         self._activate = activate
+        self._rename = rename
         self.committed: Pipeline | None = None
         """What switches packets."""
         self._saved: Pipeline | None = None
@@ -137,7 +157,11 @@ class PipelineStore:
 
     def preload(self, config: p4r.ForwardingPipelineConfig) -> None:
         """Start with a program that no client set. Raises `Refusal`."""
-        self._commit(Pipeline(config, self._load))
+        self.start_with(Pipeline(config, self._load))
+
+    def start_with(self, pipeline: Pipeline) -> None:
+        """Start with a pipeline that no client set. Raises `Refusal`."""
+        self._commit(pipeline)
 
     def close(self) -> None:
         """Give back what the switches hold."""
@@ -149,7 +173,7 @@ class PipelineStore:
     def _commit(self, pipeline: Pipeline) -> None:
         """Let this pipeline's switch have the packets; what was there before is closed."""
         try:
-            self._activate(pipeline.switch)
+            self._activate(pipeline)
         except PipelineError as error:
             pipeline.switch.close()
             raise Refusal(Code.INTERNAL, str(error)) from error
@@ -217,6 +241,7 @@ class PipelineStore:
         running = self.committed
         if running is not None and running.is_same_program(pipeline.config):
             running.config = pipeline.config  # the cookie may be new
+            self._rename(running)
             pipeline.switch.close()
             if self._saved is not None:
                 self._saved.switch.close()

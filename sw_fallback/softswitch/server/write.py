@@ -36,6 +36,8 @@ class Writer:
         self._replicas = replicas
         self.changed_defaults: set[int] = set()
         """Ids of the tables whose default action is no longer the program's own."""
+        self.observer: Callable[[int, p4r.Entity], None] = _ignore
+        """Told of each update that was carried out."""
         self._handlers: dict[str | None, Callable[[int, p4r.Entity], None]] = {
             "table_entry": self._table_entry,
             "action_profile_member": self._member,
@@ -60,6 +62,7 @@ class Writer:
         if kind not in (_INSERT, _MODIFY, _DELETE):
             raise Refusal(Code.INVALID_ARGUMENT, f"update type {kind} is none of INSERT, MODIFY, DELETE")
         handler(kind, entity)
+        self.observer(kind, entity)
 
     # table entries
 
@@ -254,6 +257,10 @@ class Writer:
             self._digests.insert(message.digest_id, config)
         else:
             self._digests.modify(message.digest_id, config)
+
+
+def _ignore(kind: int, entity: p4r.Entity) -> None:
+    return
 
 
 def _check_entry(table: TableCodec, message: p4r.TableEntry) -> None:

@@ -6,6 +6,7 @@ over the same state (`resume.py`).
 
 from __future__ import annotations
 
+import logging
 import secrets
 import struct
 import time
@@ -27,6 +28,7 @@ from softswitch.engine.xdp.resume import Resume
 from softswitch.engine.xdp.source import generate
 from softswitch.engine.xdp.timing import ProgramTiming
 from softswitch.engine.xdp.traced import TracedProgram
+from softswitch.engine.xdp.undelivered import Reason, Undelivered
 from softswitch.errors import EngineUnavailable
 from softswitch.program import Program
 from softswitch.program.expressions import Expression
@@ -35,6 +37,8 @@ from softswitch.stats import Stats
 from softswitch.trace.tracer import Tracing
 
 __all__ = ["XdpEngine"]
+
+_LOG = logging.getLogger("softswitch.xdp")
 
 _LOOPBACK = 1
 """Index of the loopback interface, where the packets of test runs come from."""
@@ -87,6 +91,9 @@ class XdpEngine:
         self._user_ports = self._object.maps["user_ports"].memory()
         self._user_ports[:] = b"\1" * _PORTS
         self._connected = False
+        self._interfaces: dict[int, int] = {}
+        """Their indexes by port."""
+        self._undelivered: Undelivered | None = None
         self._out: list[tuple[int, bytes]] = []
         self._emit_digest: Callable[[int, tuple[int, ...]], None] = lambda layout, members: None
         self._resume: Resume | None = None
@@ -160,6 +167,7 @@ class XdpEngine:
         """The interface with this index is a port: its frames come from there and go there."""
         self._object.maps["ports"].update(struct.pack("=I", port), struct.pack("=I", ifindex))
         self._port_of[ifindex] = port + 1
+        self._interfaces[port] = ifindex
 
     def disconnect(self, port: int, ifindex: int) -> None:
         """The interface is gone."""
@@ -173,6 +181,20 @@ class XdpEngine:
             served[port] = 1
         self._user_ports[:] = bytes(served)
         self._connected = True
+        if self._undelivered is None:
+            try:
+                self._undelivered = Undelivered(self._object.maps["port_of"], self._object.maps["ports"])
+            except (CompileError, KernelError) as error:
+                _LOG.warning("frames that the kernel cannot send are not counted: %s", error)
+
+    def undelivered(self) -> dict[int, int]:
+        """Frames for an interface that the kernel did not get rid of, by interface index; none before `serve`."""
+        lost = self.undelivered_by_port()
+        return {self._interfaces[port]: sum(lost[port].values()) for port in lost if port in self._interfaces}
+
+    def undelivered_by_port(self) -> dict[int, dict[Reason, int]]:
+        """The same by port and by reason."""
+        return {} if self._undelivered is None else self._undelivered.by_port()
 
     @property
     def connected(self) -> bool:
@@ -302,6 +324,8 @@ class XdpEngine:
         self._timing.abandon()
         if self._traced is not None:
             self._traced.close()
+        if self._undelivered is not None:
+            self._undelivered.close()
         self._mirrors.close()
         self._ring.close()
         self._object.close()

@@ -9,6 +9,7 @@ from softswitch.engine.xdp.memory.declarations import IndexText, index_text
 from softswitch.engine.xdp.memory.exact import ExactMirror, bucket_count
 from softswitch.engine.xdp.memory.inheritance import Inheritance, TableReader
 from softswitch.engine.xdp.memory.keys import HASH_WORDS, random_hash_keys
+from softswitch.engine.xdp.memory.ledger import Ledger
 from softswitch.engine.xdp.memory.meters import MappedMeter, MeterCells
 from softswitch.engine.xdp.memory.mirror import Groups, KeylessMirror, RowMirror, Shared
 from softswitch.engine.xdp.memory.mirrors import Mirrors, table_mirror
@@ -26,6 +27,7 @@ __all__ = [
     "IndexText",
     "Inheritance",
     "KeylessMirror",
+    "Ledger",
     "MappedMeter",
     "MeterCells",
     "Mirrors",
