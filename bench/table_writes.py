@@ -1,5 +1,6 @@
 """Table writes per second over P4Runtime from one client: connections of the depot's program inserted in batches of
-500 and one at a time, read back and deleted; softswitch, and BMv2 beside it where it is present.
+500 and one at a time, read back and deleted; softswitch with each of its engines, and BMv2 beside it where it is
+present.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from google.protobuf import text_format
 
 from bench.harness import AtLeast, Reference, Row, publish
 from depot.program import CompiledProgram, find_compiled_program
+from softswitch.engine.xdp.availability import why_not
 
 COMMAND = "make bench NAME=table_writes"
 DEVICE = 1
@@ -30,6 +32,8 @@ BATCH = 500
 SINGLE = 5_000
 IN_FLIGHT = 32
 PATIENCE = 20.0
+TARGETS = {"python": 5_000, "xdp": 20_000}
+"""Inserts per second, in batches."""
 ELECTION = p4r.Uint128(low=1)
 SERVICE = {"addr_hi": 0xFFFF_C000_0201, "port_lo": 40_000, "port_hi": 80, "protocol": 6}
 """What all sessions have in common."""
@@ -134,14 +138,15 @@ async def rate(count: int, work: Callable[[], Awaitable[object]]) -> float:
 
 
 @contextmanager
-def softswitch() -> Iterator[str]:
-    """A running softswitch without ports; its address."""
-    command = [sys.executable, "-m", "softswitch", "--grpc-server-addr", "127.0.0.1:0", "--cpu-port", "255"]
-    process = subprocess.Popen([*command, "--log-level", "warning"], stdout=subprocess.PIPE, text=True)
+def softswitch(engine: str) -> Iterator[tuple[str, int]]:
+    """A running softswitch without ports; its address and process id."""
+    command = [sys.executable, "-m", "softswitch", "--engine", engine, "--grpc-server-addr", "127.0.0.1:0"]
+    command += ["--cpu-port", "255", "--log-level", "warning"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         if process.stdout is None:
             raise SystemExit("softswitch has no output")
-        yield process.stdout.readline().split()[-1]
+        yield process.stdout.readline().split()[-1], process.pid
     finally:
         process.terminate()
         process.communicate()
@@ -164,10 +169,20 @@ def bmv2() -> Iterator[str]:
             process.wait()
 
 
+def engines() -> list[str]:
+    """Those that run here; why another does not is printed."""
+    reason = why_not()
+    if reason is not None:
+        print(f"the XDP engine not measured: {reason}")
+    return ["python"] if reason is not None else ["xdp", "python"]
+
+
 def main() -> None:
     program = find_compiled_program()
-    with softswitch() as address:
-        ours = asyncio.run(measured(address, program))
+    ours: dict[str, dict[str, float]] = {}
+    for engine in engines():
+        with softswitch(engine) as (address, _):
+            ours[engine] = asyncio.run(measured(address, program))
     theirs: dict[str, float] = {}
     if shutil.which("simple_switch_grpc") is None:
         print("BMv2 not measured: simple_switch_grpc is not on the PATH")
@@ -175,10 +190,11 @@ def main() -> None:
         with bmv2() as address:
             theirs = asyncio.run(measured(address, program))
     rows = []
-    for what, value in ours.items():
-        reference = Reference("BMv2", theirs[what]) if what in theirs else None
-        target = AtLeast(5_000) if what == "inserts, batches of 500" else None
-        rows.append(Row(f"softswitch, {what}", value, "entries/s", COMMAND, reference, target))
+    for engine, rates in ours.items():
+        for what, value in rates.items():
+            reference = Reference("BMv2", theirs[what]) if what in theirs else None
+            target = AtLeast(TARGETS[engine]) if what == "inserts, batches of 500" else None
+            rows.append(Row(f"softswitch, {engine} engine, {what}", value, "entries/s", COMMAND, reference, target))
     publish(__file__, "P4Runtime table writes from one client", rows)
 
 
