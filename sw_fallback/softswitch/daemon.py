@@ -225,6 +225,7 @@ class Daemon:
     def _activate(self, pipeline: Pipeline) -> None:
         """Let this switch have the packets of the ports."""
         if self._kernel_ports is None:
+            _LOG.info("the python engine switches packets")
             return
         kernel = pipeline.switch.kernel if isinstance(pipeline.switch.kernel, XdpEngine) else None
         if self._keeper is not None and kernel is not None:
