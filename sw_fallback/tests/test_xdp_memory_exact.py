@@ -33,7 +33,7 @@ TABLES = {
     "odd": make_table(EXACT, [(EXACT, 1), (EXACT, 72), (EXACT, 48), (EXACT, 48), (EXACT, 9)], 3, counters=True),
 }
 SLOTS = 7
-BUCKETS_IN_REACH = 8
+BUCKETS_IN_REACH = 32
 
 _WATCH = """
 /* Reads a key again and again: value counts the misses, small counts rows that are not whole. */
@@ -104,8 +104,8 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 @pytest.fixture
 def small() -> Iterator[Pair]:
-    """A table of 64 entries in 32 buckets."""
-    with TableProgram(make_table(EXACT, [(EXACT, 32)], 64), further=_WATCH) as program:
+    """A table of 256 entries in 64 buckets."""
+    with TableProgram(make_table(EXACT, [(EXACT, 32)], 256), further=_WATCH) as program:
         yield Pair(program)
 
 
@@ -155,7 +155,7 @@ def _keys_of_bucket(pair: Pair, bucket: int, count: int) -> list[tuple[int, ...]
     raise AssertionError("too few keys")
 
 
-def test_keys_of_one_bucket_overflow_into_the_next_seven_and_no_further(small: Pair) -> None:
+def test_keys_of_one_bucket_overflow_into_the_next_ones_and_no_further(small: Pair) -> None:
     last = small.program.object.maps["t_buckets"].max_entries - 1
     full = SLOTS * BUCKETS_IN_REACH
     keys = _keys_of_bucket(small, last - 2, full + 2)  # and around the end
@@ -181,13 +181,11 @@ def test_keys_of_one_bucket_overflow_into_the_next_seven_and_no_further(small: P
 
 
 def test_keys_with_the_same_tag_in_one_bucket_are_told_apart(small: Pair) -> None:
-    rows = small.program.object.maps["t_rows"].max_entries
+    tag = (small.program.object.maps["t_rows"].max_entries - 1).bit_length()
     seen: dict[tuple[int, int], list[int]] = defaultdict(list)
     for value in range(200_000):
         hashed = small.hash(value)[0]
-        seen[hashed >> 32 & 31, hashed >> (rows - 1).bit_length() & (1 << 31 - (rows - 1).bit_length()) - 1].append(
-            value
-        )
+        seen[hashed >> 32 & 63, hashed >> tag & (1 << 31 - tag) - 1].append(value)
     twins = [values for values in seen.values() if len(values) > 1][:10]
     assert twins, "200 000 keys over 2**26 tags: some are equal"
     for one, other in (values[:2] for values in twins):

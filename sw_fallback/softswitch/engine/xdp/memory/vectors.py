@@ -1,7 +1,12 @@
 """Ternary, range and optional fields, and few prefixes: one bit for each entry (bit vectors in `tables.h`).
 
 All entries are written anew at each flush that changed any, into the half that no program reads; one store of 64 bits
-then switches over. Measured: 4 ms to write 1 000 entries of a key of 16 bytes.
+then switches over. Measured with 1 000 entries:
+
+    key                                             a flush    the last entry, or none
+    13 bytes, ternary                                  8 ms        85 ns
+    13 bytes, two ranges of 16 bits among them         8 ms       134 ns
+    37 bytes, ternary                                 18 ms       234 ns
 """
 
 from __future__ import annotations

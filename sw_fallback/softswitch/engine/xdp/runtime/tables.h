@@ -94,7 +94,7 @@ struct bucket {
 };
 
 #define BUCKET_SLOTS 7
-#define BUCKET_REACH 7
+#define BUCKET_REACH 31
 #define HASH_FACTOR 0x9e3779b97f4a7c15ull /* 2^64 divided by the golden ratio */
 
 #define TABLE_BUCKETS(stem, buckets) SHARED_ARRAY(stem##_buckets, struct bucket, buckets)
@@ -388,6 +388,7 @@ static __always_inline struct lock *lock(void *locks)
 
 static __always_inline void unlock(struct lock *lock)
 {
+	asm volatile("" ::: "memory"); /* clang is to leave what was locked before this */
 	if (lock)
 		*(volatile u32 *)&lock->busy = 0;
 }
