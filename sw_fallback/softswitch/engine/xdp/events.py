@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 from softswitch.engine.xdp.state import StateLayout
+from softswitch.engine.xdp.terms import WORD
 
 __all__ = ["DigestEvent", "Event", "EventKind", "OutEvent", "StateEvent", "decode", "generation_of"]
 
@@ -76,15 +77,28 @@ def decode(record: bytes, layout: StateLayout) -> Event:
     frame = record[length - size :]
     match kind:
         case EventKind.DIGEST:
-            return DigestEvent(number, tuple(_members(record, layout.digests[number])))
+            return DigestEvent(number, _members(record, layout.digests[number]))
         case EventKind.OUT:
             return OutEvent(port, frame)
         case _:
             return StateEvent(kind, record[_HEAD.size : _HEAD.size + layout.size], frame)
 
 
-def _members(record: bytes, members: tuple[tuple[int, bool], ...]) -> Iterator[int]:
-    offset = _HEAD.size
-    for words, signed in members:
-        yield int.from_bytes(record[offset : offset + 8 * words], "little", signed=signed)
-        offset += 8 * words
+@lru_cache(maxsize=256)
+def _words(members: tuple[tuple[int, bool], ...]) -> struct.Struct:
+    """All words of a digest at once."""
+    return struct.Struct("=" + "".join("q" if signed else "Q" * words for words, signed in members))
+
+
+def _members(record: bytes, members: tuple[tuple[int, bool], ...]) -> tuple[int, ...]:
+    words = _words(members).unpack_from(record, _HEAD.size)
+    if len(words) == len(members):
+        return words
+    values, at = [], 0
+    for count, _ in members:
+        value = words[at]
+        for place in range(1, count):
+            value |= words[at + place] << WORD * place
+        values.append(value)
+        at += count
+    return tuple(values)
