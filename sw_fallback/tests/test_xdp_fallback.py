@@ -78,9 +78,9 @@ def refused(engine_arguments: tuple[str, ...], prefix: tuple[str, ...] = ()) -> 
     return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, env=environment(), check=False)
 
 
-def exchange(prefix: tuple[str, ...] = ()) -> str:
+def exchange(prefix: tuple[str, ...] = (), more: tuple[str, ...] = ()) -> str:
     """Send a frame through a switch that chooses its engine; what it logged."""
-    process = SoftswitchProcess("--engine", "auto", *arguments("timestamps"), prefix=prefix)
+    process = SoftswitchProcess("--engine", "auto", *arguments("timestamps"), *more, prefix=prefix)
     with ExitStack() as held:
         ends = [PacketSocketPort(number, f"test{number}") for number in (1, 9)]
         for end in ends:
@@ -131,6 +131,31 @@ def test_auto_runs_such_a_program_with_the_python_engine(space: Namespace) -> No
     (said,) = [line for line in switch.log.splitlines() if "does not run this program" in line]
     assert "header stack 'labels'" in said
     assert "the python engine switches packets" in switch.log
+
+
+@pytest.mark.parametrize(
+    ("link", "says"),
+    [
+        (("mtu", "9000", "type", "veth", "peer", "name", "other", "mtu", "9000"), "MTU"),
+        (("type", "bridge"), "native XDP"),
+    ],
+    ids=["large-mtu", "bridge"],
+)
+def test_an_interface_that_xdp_cannot_have(space: Namespace, link: tuple[str, ...], says: str) -> None:
+    """The reason names the interface; `auto` goes on with the python engine at every port."""
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    space.ip("link", "add", "bulky", *link)
+    space.ip("link", "set", "bulky", "up")
+    ended = refused(("--engine", "xdp", *arguments("timestamps"), "-i", "3@bulky"))
+    assert ended.returncode == 1
+    assert "bulky" in ended.stderr
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+    log = exchange(more=("-i", "3@bulky"))
+    (said,) = [line for line in log.splitlines() if "WARNING" in line and "bulky" in line]
+    assert says in said
+    assert "the python engine switches packets" in log
 
 
 def test_auto_takes_xdp_where_it_can(space: Namespace) -> None:
