@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import struct
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sw_fallback.tests.xdp_memory_program import ACTION, FRAME, TableProgram, make_table
+from sw_fallback.tests.xdp_memory_program import ACTION, FRAME, WATCH, TableProgram, make_table, watched
 
 from softswitch.engine.xdp.availability import why_not
 from softswitch.engine.xdp.kernel import run
@@ -34,28 +32,6 @@ TABLES = {
 }
 SLOTS = 7
 BUCKETS_IN_REACH = 32
-
-_WATCH = """
-/* Reads a key again and again: value counts the misses, small counts rows that are not whole. */
-SEC("xdp") int watch(struct xdp_md *ctx)
-{
-	u32 first = 0;
-	struct bench *bench = bpf_map_lookup_elem(&benches, &first);
-	struct t_row *row;
-
-	if (!bench)
-		return XDP_ABORTED;
-	bench->runs++;
-	row = find(bench);
-	if (!row)
-		bench->value++;
-	else if (row->action != 5 || row->serve.small != (u16)row->serve.value)
-		bench->small++;
-	else if (row->serve.wide[0] != row->serve.value || row->serve.wide[1] != (u64)row->serve.value << 16)
-		bench->small++;
-	return XDP_PASS;
-}
-"""
 
 
 class Pair:
@@ -105,7 +81,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 @pytest.fixture
 def small() -> Iterator[Pair]:
     """A table of 256 entries in 64 buckets."""
-    with TableProgram(make_table(EXACT, [(EXACT, 32)], 256), further=_WATCH) as program:
+    with TableProgram(make_table(EXACT, [(EXACT, 32)], 256), further=WATCH) as program:
         yield Pair(program)
 
 
@@ -215,7 +191,7 @@ def test_a_full_table_takes_modifications_and_goes_on_after_a_grace_period(name:
         for key in keys:
             pair.put(key)
         ended = program.shared.grace.ended
-        for turn in range(2000):
+        for turn in range(5000):
             pair.replace(keys[turn % len(keys)])
         assert program.shared.grace.ended > ended
         for key in keys:
@@ -284,34 +260,11 @@ SEC("xdp") int miss(struct xdp_md *ctx)
     with TableProgram(TABLES["one field"], further=further) as program:
         mirror, miss = ExactMirror(program.shared), program.object.programs["miss"]
         assert run(miss, FRAME).retval == 0
-        for value in (*range(1, 1500), 7):
+        for value in (*range(1, 3000), 7):
             mirror.set_default(Call(ACTION, (value, 0, 0)))
             assert run(miss, FRAME).retval == value
         mirror.set_default(Call(NO_ACTION))
         assert run(miss, FRAME).retval == 0
-
-
-def _watched(program: TableProgram, change: Any, seconds: float) -> tuple[int, int, int, int]:
-    """Runs, misses, torn rows of a program that reads while `change` is called over and over, and the calls."""
-    bench = program.object.maps["benches"].memory()
-    bench[128:144] = bytes(16)
-    stopped = threading.Event()
-
-    def read() -> None:
-        while not stopped.is_set():
-            run(program.object.programs["watch"], FRAME, repeat=50_000)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    calls, end = 0, time.monotonic() + seconds
-    try:
-        while time.monotonic() < end:
-            change(calls)
-            calls += 1
-    finally:
-        stopped.set()
-        reader.join()
-    return *struct.unpack("=QII", bench[128:144]), calls
 
 
 def test_a_reader_never_misses_a_key_that_is_there_nor_sees_half_a_row(small: Pair) -> None:
@@ -319,19 +272,19 @@ def test_a_reader_never_misses_a_key_that_is_there_nor_sees_half_a_row(small: Pa
     keys = _keys_of_bucket(small, 5, 30)
     for key in keys[:16]:
         small.put(key)
-    watched = keys[15]
-    small.program.set_key(watched)
+    constant = keys[15]
+    small.program.set_key(constant)
     others = keys[:15]
 
     def change(turn: int) -> None:
-        small.replace(watched)
+        small.replace(constant)
         key = others[turn % len(others)]
         if key in small.rows:
             small.remove(key)
         else:
             small.put(key)
 
-    runs, misses, torn, calls = _watched(small.program, change, 1.5)
+    runs, misses, torn, calls = watched(small.program, change, 1.5)
     assert runs > 100_000
     assert calls > 1000
     assert (misses, torn) == (0, 0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sw_fallback.tests.xdp_memory_program import NOWHERE, TableProgram, make_table
+from sw_fallback.tests.xdp_memory_program import NOWHERE, WATCH, TableProgram, make_table, watched
 
 from softswitch.engine.xdp.availability import why_not
 from softswitch.engine.xdp.libbpf import collected_log
@@ -293,7 +293,7 @@ def test_more_modifications_than_spare_rows_in_one_batch() -> None:
         pair = Pair(program)
         pair.put((8, 0x0A000000), 0)
         row = next(iter(pair.values))
-        for _ in range(3000):
+        for _ in range(5000):
             pair.replace(row)
         pair.mirror.flush()
         pair.check((0x0A010203,))
@@ -355,3 +355,40 @@ def test_a_thousand_entries_stay_fast(name: str) -> None:
         print(f"{name}: flush {1000 * seconds:.1f} ms, lookups {took} ns")
         assert max(took) < 800
         assert seconds < 0.4
+
+
+@pytest.mark.parametrize("name", ["ternary", "range", "prefix", "prefix and more"])
+def test_a_reader_never_misses_an_entry_while_others_come_and_go(name: str) -> None:
+    """Vectors are written while a program reads, a table grows beyond them and back; one entry always fits."""
+    rng = random.Random(11)
+    with TableProgram(TABLES[name], further=WATCH) as program:
+        pair = Pair(program)
+        widths = [field.target.width for field in pair.key]
+        key = tuple(rng.getrandbits(width) for width in widths)
+        full = tuple((1 << width) - 1 for width in widths)
+        if pair.kind is RANGE:
+            ends = [(v, v) if field.kind is RANGE else (v, f) for field, v, f in zip(pair.key, key, full, strict=True)]
+            pair.put((tuple(end for part in ends for end in part), 10**6), 10**6)
+        elif pair.kind is TERNARY:
+            pair.put((full, key, 10**6), 10**6)
+        else:
+            pair.put((widths[pair.position], key if len(key) > 1 else key[0]), 0)
+        watched_row = next(iter(pair.values))
+        pair.mirror.flush()
+        program.set_key(key)
+
+        def change(turn: int) -> None:
+            others = [row for row in pair.values if row is not watched_row]
+            if turn % 8 == 7:
+                for row in others:
+                    pair.remove(row)
+            elif turn % 8 == 3:
+                pair.replace(watched_row)
+            for _ in range(min(50, program.table.size - len(pair.values))):
+                pair.put(*_random_raw(pair, rng, 100))
+            pair.mirror.flush()
+
+        runs, misses, torn, calls = watched(program, change, 0.7)
+        assert runs > 50_000
+        assert calls > 8
+        assert (misses, torn) == (0, 0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from types import TracebackType
@@ -23,6 +25,31 @@ CELLS = 2
 ACTION = 5
 """The number of the one action, `serve(u32 value, u128 wide, u16 small)`."""
 MISS = 0xFFFFFFFF
+
+READS = 1_000_000
+"""Of one run of the watching program: long enough that it is seldom waiting to be started again."""
+WATCH = """
+/* Reads a key again and again: value counts the misses, small counts rows that are not whole. */
+SEC("xdp") int watch(struct xdp_md *ctx)
+{
+	u32 first = 0;
+	struct bench *bench = bpf_map_lookup_elem(&benches, &first);
+	struct t_row *row;
+
+	if (!bench)
+		return XDP_ABORTED;
+	bench->runs++;
+	row = find(bench);
+	if (!row)
+		bench->value++;
+	else if (row->action != 5 || row->serve.small != (u16)row->serve.value)
+		bench->small++;
+	else if (row->serve.wide[0] != row->serve.value || row->serve.wide[1] != (u64)row->serve.value << 16)
+		bench->small++;
+	return XDP_PASS;
+}
+"""
+"""To be put after a table's program, for `watched`."""
 
 SERVE = Action(
     0, "serve", (Parameter("value", 32), Parameter("wide", 128), Parameter("small", 16)), body=(), location=NOWHERE
@@ -212,3 +239,26 @@ SEC("xdp") int look_up_nothing(struct xdp_md *ctx)
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def watched(program: TableProgram, change: Callable[[int], None], seconds: float) -> tuple[int, int, int, int]:
+    """Runs, misses, torn rows of a program that reads while `change` is called over and over, and the calls."""
+    bench = program.object.maps["benches"].memory()
+    bench[128:144] = bytes(16)
+    stopped = threading.Event()
+
+    def read() -> None:
+        while not stopped.is_set():
+            run(program.object.programs["watch"], FRAME, repeat=READS)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    calls, end = 0, time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            change(calls)
+            calls += 1
+    finally:
+        stopped.set()
+        reader.join()
+    return *struct.unpack("=QII", bench[128:144]), calls

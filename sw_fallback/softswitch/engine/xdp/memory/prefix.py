@@ -7,7 +7,7 @@ Measured, nanoseconds for one lookup of a key of 128 bits, an empty program take
     bit vectors              10       10      10–28             —
 
 Probing a hash table once for each length in use would take 5 for each, more than vectors from three lengths on. After
-a change of one of 256 prefixes all vectors are written anew, which takes 3 ms; in the trie it is 1.4 µs for each change.
+a change of one of 256 prefixes all vectors are written anew, which takes 3 ms; the trie takes 1.4 µs for each change.
 """
 
 from __future__ import annotations
