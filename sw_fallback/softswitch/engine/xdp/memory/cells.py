@@ -26,6 +26,11 @@ class RegisterCells:
         """Programs hold it while they read and write a cell, or a cell of more than 64 bits. Not to be entered twice:
         reading and writing a wide cell enters it."""
 
+    def close(self) -> None:
+        """Let go of the memory; the cells cannot be read any more."""
+        self._words.release()
+        self.lock.close()
+
     def __len__(self) -> int:
         return self._size
 
@@ -61,6 +66,12 @@ class CounterCells:
         self._stride = cells.stride >> 3
         self._cleared: dict[int, tuple[int, int]] = {}
         """What the cells said when they were told to count from zero."""
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._words.release()
+        if self._ledger is not None:
+            self._ledger.close()
 
     def read(self, index: int) -> tuple[int, int]:
         """Packets and octets."""

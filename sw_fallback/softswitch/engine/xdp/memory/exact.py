@@ -99,6 +99,11 @@ class ExactMirror(RowMirror):
             if word & 0xFFFF != count or word >> 16 < reach:
                 self._slots[bucket * _WORDS + _SLOTS] = max(word >> 16, reach) << 16 | count if count else 0
 
+    def close(self) -> None:
+        """Let go of the memory; nothing else may be done afterwards."""
+        super().close()
+        self._slots.release()
+
     def _key(self, raw: object) -> tuple[int, ...]:
         return self._function(raw)[1]
 

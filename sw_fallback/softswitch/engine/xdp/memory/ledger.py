@@ -20,6 +20,10 @@ class Ledger:
     def __init__(self, lines: Map) -> None:
         self._words = lines.memory().cast("q")
 
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._words.release()
+
     def begin(self, number: int, timeout_ns: int, packets: int, octets: int) -> None:
         """A row that is about to be found."""
         start = _WORDS * number

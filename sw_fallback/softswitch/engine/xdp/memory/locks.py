@@ -28,6 +28,10 @@ class MemoryLock:
         self._fence = threading.Lock()
         halves[at + 1] = 0  # perhaps left by a process that died
 
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._halves.release()
+
     def __enter__(self) -> None:
         halves, busy = self._halves, self._at
         halves[busy + 1] = 1

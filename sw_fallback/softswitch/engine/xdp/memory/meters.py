@@ -75,6 +75,11 @@ class MappedMeter(Meter):
             self._settle(memory, at)
             self._words[1:] = before[1:]
 
+    def close(self) -> None:
+        """Let go of the memory; the meter cannot be executed any more."""
+        self._words.release()
+        self._halves.release()
+
     def _credit(self, bucket: int, rest: int, micros: int) -> None:
         words, halves = self._words, self._halves
         millionths = micros * words[bucket] + halves[rest]
@@ -99,6 +104,12 @@ class MeterCells:
     def adopt(self) -> None:
         """Take the meters that another process configured."""
         self._meters = [configured_meter(self._memory, METER_BYTES * index) for index in range(len(self._meters))]
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        for meter in self._meters:
+            if isinstance(meter, MappedMeter):
+                meter.close()
 
     def __len__(self) -> int:
         return len(self._meters)

@@ -161,6 +161,12 @@ class RowMirror(ABC):
             self.set_default(self._held_default)
             self._held_default = None
 
+    def close(self) -> None:
+        """Let go of the memory; nothing else may be done afterwards."""
+        self.rows.close()
+        if self._ledger is not None:
+            self._ledger.close()
+
     @abstractmethod
     def _link(self, row: Row, number: int) -> None:
         """Let programs find a row. Raises `TableFull`."""

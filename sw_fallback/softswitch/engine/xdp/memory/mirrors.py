@@ -15,7 +15,7 @@ from softswitch.engine.xdp.memory.exact import ExactMirror
 from softswitch.engine.xdp.memory.inheritance import Inheritance, TableReader
 from softswitch.engine.xdp.memory.keys import random_hash_keys
 from softswitch.engine.xdp.memory.ledger import LEDGER_BYTES, Ledger
-from softswitch.engine.xdp.memory.meters import MeterCells
+from softswitch.engine.xdp.memory.meters import MappedMeter, MeterCells
 from softswitch.engine.xdp.memory.mirror import KeylessMirror, RowMirror, Shared
 from softswitch.engine.xdp.memory.prefix import PrefixMirror
 from softswitch.engine.xdp.memory.profiles import ProfileMirror
@@ -50,6 +50,7 @@ class Mirrors:
         # a key uses the first ones, as many as it has words
         self._hash_keys = (self._inheritance.hash_keys + new[len(self._inheritance.hash_keys) :])[: len(new)]
         self._grace = Grace()
+        self._meters: list[MeterCells] = []
         self.tables: dict[str, RowMirror] = {}
         """By name of the table."""
         self.profiles: dict[str, ProfileMirror] = {}
@@ -104,6 +105,7 @@ class Mirrors:
                 for index, configured in enumerate(meter.meters):
                     meters[index] = configured
             meter.meters = cast("list[Meter | None]", meters)
+            self._meters.append(meters)
         for register in stores.registers.values():
             self._open_register(register, maps)
         self.flush()
@@ -187,15 +189,30 @@ class Mirrors:
             mirror.flush()
 
     def close(self) -> None:
-        """Let go of the memory as far as the stores allow."""
-        for store in self._stores.tables.values():
+        """Let go of the memory, so that the maps can go: tables forget what programs counted, and registers and meters
+        cannot be used any more."""
+        for name, mirror in self.tables.items():
+            store = self._stores.tables[name]
             store.mirror = None
+            mirror.close()
+            if mirror.rows.layout.meter_at is not None:
+                for row in store.index.rows.values():
+                    if isinstance(row.meter, MappedMeter):
+                        row.meter.close()
+        for profile in self.profiles.values():
+            profile.close()
         for counter in self._stores.counters.values():
+            if isinstance(counter.mirror, CounterCells):
+                counter.mirror.close()
             counter.mirror = None
-        self.tables.clear()
-        self.profiles.clear()
+        for meter in self._meters:
+            meter.close()
+        for register in self.registers.values():
+            register.close()
         for ledger in self.ledgers.values():
             ledger.close()
+        self.tables.clear()
+        self.profiles.clear()
         self.ledgers.clear()
 
 

@@ -91,6 +91,11 @@ class PrefixMirror(DeferredMirror):
         self._uses_trie = len(found) > self._vectors.capacity
         self._is_changed = not self._uses_trie  # the vectors may be older than the trie
 
+    def close(self) -> None:
+        """Let go of the memory; nothing else may be done afterwards."""
+        super().close()
+        self._vectors.close()
+
     def _link(self, row: Row, number: int) -> None:
         self._rows[row] = None
         self._point(row, number)

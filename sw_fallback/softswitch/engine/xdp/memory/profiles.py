@@ -82,6 +82,12 @@ class ProfileMirror:
         """How many members are in memory."""
         return len(self._members)
 
+    def close(self) -> None:
+        """Let go of the memory; nothing else may be done afterwards."""
+        self._rows.close()
+        self._words.release()
+        self._seats.close()
+
     def hold(self, target: Call) -> int:
         """The number of a member's or group's group, which a row points at from now on. Raises `TableFull`."""
         group = self._groups.get(target)
@@ -181,6 +187,9 @@ class _Seats:
 
     def __init__(self, seats: Map) -> None:
         self._halves = seats.memory().cast("I")
+
+    def close(self) -> None:
+        self._halves.release()
 
     def __setitem__(self, place: int, number: int) -> None:
         self._halves[2 * place] = number

@@ -94,6 +94,11 @@ class RowMemory:
         self._cleared: dict[int, tuple[int, int]] = {}
         """What the counters of a row said when it was told to count from zero."""
 
+    def close(self) -> None:
+        """Let go of the memory."""
+        self.words.release()
+        self.halves.release()
+
     def adopt(self, numbers: Iterable[int]) -> None:
         """These rows have entries already, as another process left them; no more are looked at than the others are."""
         taken = bytearray(self._unused.stop)

@@ -29,6 +29,11 @@ class VectorMirror(DeferredMirror):
         self._positions: dict[Row, int] = {}
         """Where in the order the rows are that programs find."""
 
+    def close(self) -> None:
+        """Let go of the memory; nothing else may be done afterwards."""
+        super().close()
+        self._memory.close()
+
     def _link(self, row: Row, number: int) -> None:
         if len(self._keys) >= self._memory.capacity:
             raise TableFull(f"the bit vectors have room for {self._memory.capacity} entries")

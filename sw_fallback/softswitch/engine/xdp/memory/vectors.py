@@ -111,6 +111,11 @@ class VectorMemory:
         self.capacity = 64 * words
         """Entries that it has room for."""
 
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._live.release()
+        self._rows.release()
+
     def write(self, entries: Sequence[VectorKey], numbers: Sequence[int]) -> None:
         """Let exactly these entries, the winning ones first, lead to these rows."""
         count = (self._live[0] >> 32) + 1 & _UNUSED
