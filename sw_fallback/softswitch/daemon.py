@@ -288,6 +288,8 @@ class Daemon:
     def _scan_idle(self) -> None:
         if self._kernel_ports is not None:
             self._kernel_ports.look_after()
+        if self._listening is not None:
+            self._poll()  # a full ring cannot wake us
         self.device.report_idle(time.monotonic_ns())
         self._idle_timer = asyncio.get_running_loop().call_later(_IDLE_SCAN_S, self._scan_idle)
 

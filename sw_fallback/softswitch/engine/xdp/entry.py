@@ -177,7 +177,7 @@ class EntryWriter:
                     line("};")
                     for index, word in enumerate(words):
                         line(f"record->words[{index}] = {word};")
-                    line("bpf_ringbuf_submit(record, 0);")
+                    line("bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP); /* tick() wakes */")
 
     def _set(self, intrinsic: str, value: str) -> None:
         """Give a standard metadata field its value, if anything reads it."""

@@ -10,7 +10,7 @@ _WORDS = (
     "auto break case char const continue default do double else enum extern float for goto if inline int long "
     "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
     "asm typeof bool true false NULL ctx s row member hit data data_end at error size length ingress_port port now "
-    "moment moved exited failed digest clone_session clone_list resubmit_list recirculate_list cut spec trace "
+    "moment micros moved exited failed digest clone_session clone_list resubmit_list recirculate_list cut spec trace "
     "states count statistics clock ports port_of user_ports events ticker workspace parse verify update deparse "
     "ingress egress softswitch start_clock transmit"
 )

@@ -151,6 +151,7 @@ def _requests(context: Context) -> Iterator[Member]:
     yield Member("moved", 8)
     if needs_moment(context):
         yield Member("moment", 64)
+        yield Member("micros", 64)
     if Assert in kinds:
         yield Member("failed", 8)
     if usage.clones(False) or usage.clones(True):

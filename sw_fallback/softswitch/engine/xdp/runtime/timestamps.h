@@ -6,11 +6,13 @@ static __always_inline u64 packet_time(struct state *s)
 	return s->moment;
 }
 
-/* Microseconds since the program was loaded. */
+/* Microseconds since the program was loaded; divided once in a packet's pass. */
 static __always_inline u64 micros(struct state *s)
 {
 	const u32 zero = 0;
 	const struct clock *shared = bpf_map_lookup_elem(&clock, &zero);
 
-	return shared ? (packet_time(s) - shared->started) / 1000 : 0;
+	if (!s->micros && shared)
+		s->micros = (packet_time(s) - shared->started) / 1000;
+	return s->micros;
 }
