@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
@@ -80,7 +80,11 @@ class RandomPackets:
 
     def _client_port(self) -> int:
         """A few ports for each batch."""
-        return 1024 + (self._batch * 8 + self.random.randrange(8)) % 60000
+        return self.random.choice(_client_ports(self._batch))
+
+    def next_client_ports(self) -> Sequence[int]:
+        """The client ports of the next batch."""
+        return _client_ports(self._batch + 1)
 
     def _payload(self) -> bytes:
         return self.random.randbytes(self.random.choice((0, 1, 7, 64, 65, 500, 1330, 1380, 1440)))
@@ -173,3 +177,7 @@ class RandomPackets:
             case 1:
                 return bytes(broken) + bytes(self.random.randrange(30))
         return bytes(broken)
+
+
+def _client_ports(batch: int) -> Sequence[int]:
+    return [1024 + (batch * 8 + number) % 60000 for number in range(8)]

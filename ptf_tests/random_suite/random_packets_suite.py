@@ -7,6 +7,7 @@ import time
 from ptf import testutils
 from ptf.base_tests import BaseTest
 from ptf_tests.case import Outcome, Step
+from ptf_tests.changing_entries import ChangingEntries
 from ptf_tests.library_target import LibraryTarget
 from ptf_tests.network import NETWORK
 from ptf_tests.ptf_session import wire_target
@@ -27,10 +28,14 @@ class RandomPacketsTest(BaseTest):
         seed, batches = params["seed"], params["batches"]
         packets = RandomPackets(seed)
         wire, library = wire_target(), LibraryTarget(find_compiled_program(), params["against"])
-        for target in (wire, library):
-            target.load((*NETWORK, *packets.entries()))
+        judge = LibraryTarget(find_compiled_program())
+        entries = ChangingEntries(judge.switch, judge.names, packets, (*NETWORK, *packets.entries()))
         compared = 0
         for number in range(batches):
+            if number:
+                entries.change()
+            for target in (wire, library):
+                target.load(entries.now())
             port, batch = packets.batch(BATCH)
             steps = [Step(packet, port) for packet in batch]
             outcomes = [library.run(step) for step in steps]
