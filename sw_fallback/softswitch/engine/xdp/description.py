@@ -3,9 +3,9 @@
     format      1; another number means that nothing below can be counted on
     cells       CPUs that count apart
     tables      by name: stem (of its maps' names), index (how rows are found: exact, trie, vectors), hash (a sample of
-                how an exact one hashes), size, profile, words (of the key), key (fields in order: name, kind, width,
-                mask, and where in the key's words), row (offsets) and actions (by name: number, and parameters as
-                name, width, offset in the row, bytes)
+                how an exact one hashes), size, rows and buckets (entries of these maps), profile, words (of the key),
+                key (fields in order: name, kind, width, mask, and where in the key's words), row (offsets) and actions
+                (by name: number, and parameters as name, width, offset in the row, bytes)
     registers   by name: stem, width, size
     counters    by name: stem, size            indirect ones
     meters      by name: stem, size, octets    indirect ones
@@ -22,6 +22,7 @@ from typing import Any
 from softswitch.engine.xdp.context import Context
 from softswitch.engine.xdp.layout import METER_BYTES, KeyLayout, RowLayout
 from softswitch.engine.xdp.lookups import TableLookups
+from softswitch.engine.xdp.memory import bucket_count, row_count
 from softswitch.engine.xdp.memory.keys import hash_sample
 from softswitch.engine.xdp.memory.prefix import PREFIX_ENTRIES
 from softswitch.program.controls import MatchKind, Table
@@ -84,6 +85,8 @@ def _table(context: Context, table: Table, row: RowLayout) -> Description:
         "index": _index(table),
         "hash": hash_sample(KeyLayout(table.key)) if table.kind is MatchKind.EXACT else None,
         "size": table.size,
+        "rows": row_count(table.size),
+        "buckets": bucket_count(table.size) if table.kind is MatchKind.EXACT else None,
         "profile": table.profile,
         "words": KeyLayout(table.key).words,
         "key": [
