@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from softswitch.engine.xdp.context import Context
+from softswitch.engine.xdp.indexes import index_text
 from softswitch.engine.xdp.layout import ArgumentLayout, KeyLayout, RowLayout
-from softswitch.engine.xdp.memory import index_text, row_count
-from softswitch.engine.xdp.memory.profiles import profile_counts
+from softswitch.engine.xdp.sizes import profile_counts, row_count
 from softswitch.engine.xdp.terms import WORD, words_of
 from softswitch.engine.xdp.writer import Writer
 from softswitch.program.controls import Action, ActionProfile, KeyField, MatchKind, Table
@@ -78,7 +78,7 @@ class TableLookups:
     # Rows
 
     def _struct(self, stem: str, layout: RowLayout, actions: list[Action], writer: Writer) -> None:
-        with writer.block(f"struct {stem}_row", tail=" __attribute__((aligned(8)));"):
+        with writer.block(f"struct {stem}_row", tail=f" __attribute__((aligned({layout.alignment})));"):
             if layout.key is not None:
                 writer.line(f"u64 key[{layout.key.words}];")
             writer.line("u32 action;")
