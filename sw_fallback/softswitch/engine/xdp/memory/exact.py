@@ -21,7 +21,7 @@ from softswitch.engine.xdp.memory.mirror import RowMirror, Shared
 from softswitch.errors import TableFull
 from softswitch.rows import Row
 
-__all__ = ["ExactMirror", "bucket_count"]
+__all__ = ["ExactMirror"]
 
 _SLOTS = 7
 _REACH = 31
@@ -30,11 +30,6 @@ _WORDS = 8
 """Words of 32 bits in a bucket: the slots, then overflow and, in the high half, reach."""
 _ALL = (1 << 32) - 1
 _TOP = 1 << 31
-
-
-def bucket_count(size: int) -> int:
-    """Buckets of a table of `size` entries: a power of two."""
-    return 1 << max(0, (size - 1).bit_length() - 2)
 
 
 class ExactMirror(RowMirror):

@@ -15,57 +15,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from softswitch.engine.xdp.layout import KeyLayout
+from softswitch.engine.xdp.indexes import PrefixKey, VectorKey, VectorLayout
 from softswitch.engine.xdp.memory.deferred import DeferredMirror
 from softswitch.engine.xdp.memory.inheritance import Found
 from softswitch.engine.xdp.memory.mirror import Shared
-from softswitch.engine.xdp.memory.vectors import VectorKey, VectorLayout, VectorMemory
-from softswitch.errors import UnsupportedConstruct
-from softswitch.program.controls import MatchKind, Table
+from softswitch.engine.xdp.memory.vectors import VectorMemory
+from softswitch.engine.xdp.sizes import PREFIX_ENTRIES
+from softswitch.program.controls import Table
 from softswitch.rows import Row
 
-__all__ = ["PREFIX_ENTRIES", "PrefixKey", "PrefixMirror"]
-
-PREFIX_ENTRIES = 256
-"""As many as vectors hold (`tables.h`)."""
-_WORDS = 8
-"""Of a trie's key at most: PREFIX_WORDS."""
-
-
-class PrefixKey:
-    """The key of the trie: the words of the table's key that have exact fields, then the prefix from the top of its
-    first word on. Everything most significant first, before it the length in bits."""
-
-    def __init__(self, table: Table) -> None:
-        """Raises `UnsupportedConstruct` for too long a key."""
-        self.layout = KeyLayout(table.key)
-        self.position = next(index for index, field in enumerate(table.key) if field.kind is MatchKind.LPM)
-        """Which field has the prefix."""
-        self.part = self.layout.parts[self.position]
-        self.width = self.part.field.target.width
-        taken: set[int] = set()
-        for index, part in enumerate(self.layout.parts):
-            if index != self.position:
-                taken.update(range(part.word, part.word + part.words))
-        self.exact = tuple(sorted(taken))
-        """Words of the table's key that have exact fields."""
-        self.words = len(self.exact) + self.part.words
-        if self.words > _WORDS:
-            construct = f"longest prefix match on {64 * self.words} bits in table '{table.name}'"
-            raise UnsupportedConstruct(construct, table.location)
-
-    def pack(self, length: int, values: tuple[int, ...]) -> bytes:
-        """`values`: of all fields of the table, that of the prefix masked."""
-        plain = [0 if index == self.position else value for index, value in enumerate(values)]
-        words = self.layout.pack(plain)
-        left = 64 * self.part.words - self.width
-        return b"".join(
-            (
-                (64 * len(self.exact) + length).to_bytes(4, "little"),
-                *(words[index].to_bytes(8, "big") for index in self.exact),
-                (values[self.position] << left).to_bytes(8 * self.part.words, "big"),
-            )
-        )
+__all__ = ["PREFIX_ENTRIES", "PrefixMirror"]
 
 
 class PrefixMirror(DeferredMirror):
@@ -75,7 +34,7 @@ class PrefixMirror(DeferredMirror):
         """Its maps are STEM_rows, STEM_vectors and, above `PREFIX_ENTRIES`, STEM_trie."""
         super().__init__(shared)
         self._layout = VectorLayout(table)
-        self._vectors = VectorMemory(shared.map("vectors"), self._layout, min(table.size, PREFIX_ENTRIES))
+        self._vectors = VectorMemory(shared.map("vectors"), self._layout)
         self._trie = shared.map("trie") if table.size > PREFIX_ENTRIES else None
         self._prefix = PrefixKey(table)
         self._is_single = len(table.key) == 1

@@ -7,33 +7,15 @@ number of the member's row in the group's word; a larger one has a run of seats.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 from softswitch.engine.xdp.kernel import Map
 from softswitch.engine.xdp.memory.mirror import Shared
-from softswitch.engine.xdp.memory.rows import RowMemory, row_count
+from softswitch.engine.xdp.memory.rows import RowMemory
 from softswitch.engine.xdp.memory.seats import Runs
 from softswitch.errors import TableFull
-from softswitch.program.controls import ActionProfile, Table
 from softswitch.rows import NO_ACTION, Call
 
-__all__ = ["ProfileMirror", "profile_counts"]
-
-_SEATS = 1 << 16
-"""Of a profile at least: a group's weights add up to as many."""
-
-
-def profile_counts(profile: ActionProfile, tables: Iterable[Table]) -> tuple[int, int, int]:
-    """Groups, seats and members' rows of a profile: what PROFILE is given. `tables`: all of the program.
-
-    Every entry may have a group of its own (action sets), and every member is one, beside the groups that clients
-    name, whose number nothing bounds.
-    """
-    entries = sum(table.size for table in tables if table.profile == profile.name)
-    groups = 2 * profile.size + entries + 1024
-    seats = max(_SEATS, 4 * groups) if profile.selector is not None else 1
-    members = profile.size + (entries if profile.selector is not None else 0)
-    return groups, seats, row_count(members)
+__all__ = ["ProfileMirror"]
 
 
 class _Member:

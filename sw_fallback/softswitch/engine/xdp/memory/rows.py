@@ -15,18 +15,11 @@ from softswitch.engine.xdp.layout import ArgumentLayout, RowLayout
 from softswitch.errors import TableFull
 from softswitch.rows import NO_ACTION, Call
 
-__all__ = ["Grace", "RowMemory", "row_count"]
+__all__ = ["Grace", "RowMemory"]
 
-_SPARE = 2048
-"""Rows beyond those that a table's size asks for: a wait of some 8 ms for so many changes is 4 µs for each."""
 _FRESH = 1024
 """Rows never used before that are made free at once."""
 _LETTERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
-
-
-def row_count(size: int, *, changes: bool = True) -> int:
-    """Rows of a table or profile of `size` entries: these, row 0, its default action, and spare ones if it changes."""
-    return size + 2 + (max(_SPARE, min(size // 8, 1 << 16)) if changes else 0)
 
 
 class Grace:

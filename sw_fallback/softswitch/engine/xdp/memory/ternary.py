@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
+from softswitch.engine.xdp.indexes import VectorKey, VectorLayout
 from softswitch.engine.xdp.memory.deferred import DeferredMirror
 from softswitch.engine.xdp.memory.mirror import Shared
-from softswitch.engine.xdp.memory.vectors import VectorKey, VectorLayout, VectorMemory
+from softswitch.engine.xdp.memory.vectors import VectorMemory
 from softswitch.errors import TableFull
 from softswitch.program.controls import MatchKind, Table
 from softswitch.rows import Row
@@ -23,7 +24,7 @@ class VectorMirror(DeferredMirror):
         """Its maps are STEM_rows and STEM_vectors."""
         super().__init__(shared)
         self._layout = VectorLayout(table)
-        self._memory = VectorMemory(shared.map("vectors"), self._layout, table.size)
+        self._memory = VectorMemory(shared.map("vectors"), self._layout)
         self._keys: dict[Row, VectorKey] = {}
         """What each row asks of a key; in the order in which they came."""
         self._positions: dict[Row, int] = {}

@@ -12,95 +12,25 @@ then switches over. Measured with 1 000 entries:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from softswitch.engine.xdp.indexes import VectorKey, VectorLayout
 from softswitch.engine.xdp.kernel import Map
-from softswitch.engine.xdp.layout import KeyLayout
-from softswitch.errors import UnsupportedConstruct
-from softswitch.program.controls import MatchKind, Table
+from softswitch.engine.xdp.sizes import vector_count
 
-__all__ = ["MAX_VECTOR_ENTRIES", "VectorKey", "VectorLayout", "VectorMemory", "vector_count"]
+__all__ = ["VectorMemory"]
 
-MAX_VECTOR_ENTRIES = 16384
-"""Entries that a program's verifier can be asked to look through; twice 64 bytes for each and each byte of the key."""
 _UNUSED = (1 << 32) - 1
 _HEADER = 64
 _VALUES = 256
 
 
-def vector_count(size: int) -> int:
-    """Words of 64 entries that hold a table of this size."""
-    return -(-size // 64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Where a field with ranges is in the key's words."""
-
-    index: int
-    """Which field of the table's key."""
-    word: int
-    shift: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class VectorKey:
-    """What an entry asks of the key."""
-
-    value: bytes
-    mask: bytes
-    """Of all bytes of the key's words, little-endian; zero where fields with ranges are."""
-    ranges: tuple[tuple[int, int], ...]
-    """Lowest and highest value of each field with ranges."""
-
-
-class VectorLayout:
-    """Which bytes of a table's key have planes, and in which order."""
-
-    def __init__(self, table: Table) -> None:
-        """Raises `UnsupportedConstruct` for a table that is too big, or with ranges on more than 64 bits."""
-        if table.kind is not MatchKind.LPM and table.size > MAX_VECTOR_ENTRIES:
-            construct = f"{table.kind.value} table '{table.name}' of {table.size} entries"
-            raise UnsupportedConstruct(construct, table.location)
-        self.key = KeyLayout(table.key)
-        ranges, compared = [], [0] * self.key.words
-        for index, part in enumerate(self.key.parts):
-            width = part.field.target.width
-            if part.field.kind is not MatchKind.RANGE:
-                for word in range(part.words):
-                    bits = min(64, width - 64 * word)
-                    compared[part.word + word] |= (1 << bits) - 1 << part.shift
-            elif part.words > 1:
-                construct = f"range of {width} bits in the key of table '{table.name}'"
-                raise UnsupportedConstruct(construct, table.location)
-            else:
-                ranges.append(_Range(index, part.word, part.shift, width))
-        together = b"".join(word.to_bytes(8, "little") for word in compared)
-        self.columns = tuple(index for index, byte in enumerate(together) if byte)
-        """The bytes of the key that are compared with a value and a mask."""
-        self.ranges = tuple(ranges)
-        self.planes = len(self.columns) + sum(4 * -(-item.width // 8) - 2 for item in ranges)
-
-    def entry(self, parts: Sequence[tuple[int, int]]) -> VectorKey:
-        """`parts`: value and mask, or lowest and highest value, of each field in the order of the table's key."""
-        ranged = {item.index for item in self.ranges}
-        plain = [(0, 0) if index in ranged else part for index, part in enumerate(parts)]
-        values, masks = self.key.pack([value for value, _ in plain]), self.key.pack([mask for _, mask in plain])
-        return VectorKey(
-            b"".join(word.to_bytes(8, "little") for word in values),
-            b"".join(word.to_bytes(8, "little") for word in masks),
-            tuple(parts[item.index] for item in self.ranges),
-        )
-
-
 class VectorMemory:
     """The map of one table."""
 
-    def __init__(self, vectors: Map, layout: VectorLayout, entries: int) -> None:
-        """`entries`: what TABLE_VECTORS was given."""
+    def __init__(self, vectors: Map, layout: VectorLayout) -> None:
+        """The map STEM_vectors."""
         self._layout = layout
-        words = vector_count(entries)
+        words = vector_count(layout.entries)
         self._numbers = 4 * 64 * words
         self._half = self._numbers + layout.planes * _VALUES * 8 * words
         if vectors.value_size != _HEADER + 2 * self._half:

@@ -1,0 +1,187 @@
+"""How programs find the rows of a table: what their maps look like, and the C text of a lookup.
+
+`runtime/tables.h` explains the structures, `memory/` fills them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from softswitch.engine.xdp.layout import KeyLayout
+from softswitch.engine.xdp.sizes import MAX_VECTOR_ENTRIES, PREFIX_ENTRIES, bucket_count, row_count
+from softswitch.errors import UnsupportedConstruct
+from softswitch.program.controls import MatchKind, Table
+
+__all__ = ["IndexText", "PrefixKey", "VectorKey", "VectorLayout", "index_text"]
+
+_WORDS = 8
+"""Of a trie's key at most: PREFIX_WORDS."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Where a field with ranges is in the key's words."""
+
+    index: int
+    """Which field of the table's key."""
+    word: int
+    shift: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorKey:
+    """What an entry asks of the key."""
+
+    value: bytes
+    mask: bytes
+    """Of all bytes of the key's words, little-endian; zero where fields with ranges are."""
+    ranges: tuple[tuple[int, int], ...]
+    """Lowest and highest value of each field with ranges."""
+
+
+class VectorLayout:
+    """Which bytes of a table's key have planes, and in which order."""
+
+    def __init__(self, table: Table) -> None:
+        """Raises `UnsupportedConstruct` for a table that is too big, or with ranges on more than 64 bits."""
+        if table.kind is not MatchKind.LPM and table.size > MAX_VECTOR_ENTRIES:
+            construct = f"{table.kind.value} table '{table.name}' of {table.size} entries"
+            raise UnsupportedConstruct(construct, table.location)
+        self.entries = max(1, min(table.size, PREFIX_ENTRIES) if table.kind is MatchKind.LPM else table.size)
+        """How many there may be."""
+        self.key = KeyLayout(table.key)
+        ranges, compared = [], [0] * self.key.words
+        for index, part in enumerate(self.key.parts):
+            width = part.field.target.width
+            if part.field.kind is not MatchKind.RANGE:
+                for word in range(part.words):
+                    bits = min(64, width - 64 * word)
+                    compared[part.word + word] |= (1 << bits) - 1 << part.shift
+            elif part.words > 1:
+                construct = f"range of {width} bits in the key of table '{table.name}'"
+                raise UnsupportedConstruct(construct, table.location)
+            else:
+                ranges.append(_Range(index, part.word, part.shift, width))
+        together = b"".join(word.to_bytes(8, "little") for word in compared)
+        self.columns = tuple(index for index, byte in enumerate(together) if byte)
+        """The bytes of the key that are compared with a value and a mask."""
+        self.ranges = tuple(ranges)
+        self.planes = len(self.columns) + sum(4 * -(-item.width // 8) - 2 for item in ranges)
+
+    def entry(self, parts: Sequence[tuple[int, int]]) -> VectorKey:
+        """`parts`: value and mask, or lowest and highest value, of each field in the order of the table's key."""
+        ranged = {item.index for item in self.ranges}
+        plain = [(0, 0) if index in ranged else part for index, part in enumerate(parts)]
+        values, masks = self.key.pack([value for value, _ in plain]), self.key.pack([mask for _, mask in plain])
+        return VectorKey(
+            b"".join(word.to_bytes(8, "little") for word in values),
+            b"".join(word.to_bytes(8, "little") for word in masks),
+            tuple(parts[item.index] for item in self.ranges),
+        )
+
+
+class PrefixKey:
+    """The key of the trie: the words of the table's key that have exact fields, then the prefix from the top of its
+    first word on. Everything most significant first, before it the length in bits."""
+
+    def __init__(self, table: Table) -> None:
+        """Raises `UnsupportedConstruct` for too long a key."""
+        self.layout = KeyLayout(table.key)
+        self.position = next(index for index, field in enumerate(table.key) if field.kind is MatchKind.LPM)
+        """Which field has the prefix."""
+        self.part = self.layout.parts[self.position]
+        self.width = self.part.field.target.width
+        taken: set[int] = set()
+        for index, part in enumerate(self.layout.parts):
+            if index != self.position:
+                taken.update(range(part.word, part.word + part.words))
+        self.exact = tuple(sorted(taken))
+        """Words of the table's key that have exact fields."""
+        self.words = len(self.exact) + self.part.words
+        if self.words > _WORDS:
+            construct = f"longest prefix match on {64 * self.words} bits in table '{table.name}'"
+            raise UnsupportedConstruct(construct, table.location)
+
+    def pack(self, length: int, values: tuple[int, ...]) -> bytes:
+        """`values`: of all fields of the table, that of the prefix masked."""
+        plain = [0 if index == self.position else value for index, value in enumerate(values)]
+        words = self.layout.pack(plain)
+        left = 64 * self.part.words - self.width
+        return b"".join(
+            (
+                (64 * len(self.exact) + length).to_bytes(4, "little"),
+                *(words[index].to_bytes(8, "big") for index in self.exact),
+                (values[self.position] << left).to_bytes(8 * self.part.words, "big"),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexText:
+    """How C finds the rows of one table."""
+
+    declarations: tuple[str, ...]
+    """Lines at file scope, after TABLE_ROWS."""
+    call: str
+    """An expression of type void *, over `const u64 key[]`, the words of `KeyLayout`."""
+
+
+def index_text(table: Table, stem: str) -> IndexText:
+    """The text for a table with a key. Raises `UnsupportedConstruct`."""
+    key = KeyLayout(table.key)
+    if table.kind is MatchKind.EXACT:
+        buckets = bucket_count(table.size)
+        call = f"exact_find(&{stem}_buckets, {buckets}, &{stem}_rows, {row_count(table.size)}, key, {key.words})"
+        return IndexText((f"TABLE_BUCKETS({stem}, {buckets});",), call)
+    layout = VectorLayout(table)
+    is_prefix = table.kind is MatchKind.LPM
+    lines = [
+        f"TABLE_VECTORS({stem}, {layout.planes}, {layout.entries});",
+        *_match_function(layout, stem),
+        f"VECTOR_SCAN({stem}, {layout.planes}, {layout.entries})",
+    ]
+    if not is_prefix or table.size <= PREFIX_ENTRIES:
+        return IndexText(tuple(lines), f"row_of(&{stem}_rows, {stem}_scan(key))")
+    prefix = PrefixKey(table)
+    exact = sum(1 << word for word in prefix.exact)
+    field = f"(struct prefix_field){{{prefix.part.word}, {prefix.part.shift}, {prefix.width}}}"
+    lines += [
+        f"TABLE_PREFIXES({stem}, {prefix.words}, {table.size});",
+        f"static __always_inline void *{stem}_longest(const u64 *key)",
+        "{",
+        f"	u32 number = {stem}_scan(key);",
+        "",
+        "	if (number == VECTORS_UNUSED)",
+        f"		number = trie_find(&{stem}_trie, key, {exact}, {field});",
+        f"	return row_of(&{stem}_rows, number);",
+        "}",
+    ]
+    return IndexText(tuple(lines), f"{stem}_longest(key)")
+
+
+def _match_function(layout: VectorLayout, stem: str) -> list[str]:
+    """`stem_match` (see VECTOR_SCAN), in straight lines: clang would not unroll a loop over columns in time."""
+    lines = [
+        f"static __always_inline u64 {stem}_match(const u8 *planes, u32 words, u32 at, const u64 *key)",
+        "{",
+        "	u64 match = ~0ull, above, below;" if layout.ranges else "	u64 match = ~0ull;",
+        "",
+    ]
+    lines += [
+        f"	match &= vector_of(planes, {plane}, key_byte(key, {column}), words, at);"
+        for plane, column in enumerate(layout.columns)
+    ]
+    plane = len(layout.columns)
+    for field in layout.ranges:
+        for byte in range(-(-field.width // 8)):
+            value = f"key_bits(key, {64 * field.word + field.shift + 8 * byte}, {min(8, field.width - 8 * byte)})"
+            if byte:
+                lines.append(f"	above &= vector_of(planes, {plane + 2}, {value}, words, at);")
+                lines.append(f"	below &= vector_of(planes, {plane + 3}, {value}, words, at);")
+            lines.append(f"	above {'|' if byte else ''}= vector_of(planes, {plane}, {value}, words, at);")
+            lines.append(f"	below {'|' if byte else ''}= vector_of(planes, {plane + 1}, {value}, words, at);")
+            plane += 4 if byte else 2
+        lines.append("	match &= above & below;")
+    return [*lines, "	return match;", "}"]
