@@ -205,8 +205,10 @@ class Daemon:
         try:
             return self._load_with(self._engine, config)
         except (EngineUnavailable, UnsupportedConstruct) as error:
-            if self._engine == "python" or self._options.engine == "xdp":
+            if self._engine == "python":
                 raise
+            if self._options.engine == "xdp":
+                raise EngineUnavailable(f"the XDP engine does not run this program: {error}") from error
             switch = self._load_with("python", config)  # which refuses what is wrong with the program itself
             self._why_python = f"the XDP engine does not run this program: {error}"
             _LOG.warning("python engine: %s", self._why_python)

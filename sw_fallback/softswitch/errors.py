@@ -97,7 +97,7 @@ class UnsupportedConstruct(PipelineError):
         self.construct = construct
         self.location = location
         place = f"{location}: " if location.filename else ""
-        text = f"{place}{construct} is not supported by this switch"
+        text = f"{place}{construct} is not supported"
         super().__init__(f"{text}; {advice}" if advice else text)
 
 

@@ -165,9 +165,9 @@ def _translated(given: argparse.Namespace) -> str:
     try:
         P4Info.load(given.p4info)
         program = read_program(given.config)
-        cells = 1 << ((os.cpu_count() or 1) - 1).bit_length()
+        cpus = 1 << ((os.cpu_count() or 1) - 1).bit_length()
         context = Context(
-            program, ActionNumbers(program), drop_port=given.drop_port, cpu_port=given.cpu_port, cells=cells
+            program, ActionNumbers(program), drop_port=given.drop_port, cpu_port=given.cpu_port, cpus=cpus
         )
         return generate(context).text
     except PipelineError as error:

@@ -99,7 +99,7 @@ class ActionComparison:
 
     def __init__(self, program: Program, seed: int) -> None:
         self._program = program
-        self._context = Context(program, Numbers(), drop_port=511, cpu_port=255, cells=1)
+        self._context = Context(program, Numbers(), drop_port=511, cpu_port=255, cpus=1)
         self._python = PythonContext(program, Numbers(), 511)
         self._members = _members(self._context, self._python)
         self._draw = random.Random(seed)

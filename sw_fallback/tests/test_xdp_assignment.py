@@ -64,7 +64,7 @@ DEPOT = Path(__file__).parents[2] / "p4src" / "build" / "depot.json"
 def unassigned(program: Program | Sketch) -> set[str]:
     """Fields of `h` and of the metadata that have to be zeroed."""
     program = program.program() if isinstance(program, Sketch) else program
-    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cells=2)
+    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cpus=2)
     found = Assignment(context).unassigned
     return {name for header, name in found if header in ("h", "meta")}
 
@@ -197,7 +197,7 @@ def test_a_digest_reads_its_members() -> None:
 
 def test_a_drop_assigns_the_port() -> None:
     program = Sketch().run(Drop(NOWHERE)).program()
-    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cells=2)
+    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cpus=2)
     assert Assignment(context).unassigned == set()
 
 
@@ -224,6 +224,6 @@ def test_transitions_of_the_parser() -> None:
 
 def test_little_of_depot_is_zeroed() -> None:
     program = read_program(DEPOT)
-    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=255, cells=2)
+    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=255, cpus=2)
     layout = EntryWriter(context, Writer()).layout
     assert layout.zeroed <= 128 < 768 < layout.size

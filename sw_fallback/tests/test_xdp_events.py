@@ -79,7 +79,7 @@ class Loaded:
 def loaded() -> Iterator[Loaded]:
     program = read_program(replicas(CompiledProgram("replicas").json_path))
     cells = 1 << (possible_cpus() - 1).bit_length()
-    source = generate(Context(program, ActionNumbers(program), drop_port=511, cpu_port=500, cells=cells))
+    source = generate(Context(program, ActionNumbers(program), drop_port=511, cpu_port=500, cpus=cells))
     with Object.load(
         compile_object(source.text),
         name="kx_events",

@@ -141,13 +141,13 @@ SMALL = {
 def test_what_is_not_needed_is_not_there(sketch: Sketch) -> None:
     """Warnings are errors: nothing is declared that is not used."""
     program = sketch.program()
-    source = generate(Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cells=2))
+    source = generate(Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cpus=2))
     Object.load(compile_object(source.text), name="kx_small").close()
 
 
 def test_a_loop_is_refused() -> None:
     state = ParseState("start", (Extract("h", NOWHERE),), (), (), "start", NOWHERE)
     program = replace(Sketch().run(put(A)).program(), parser=Parser("parser", "start", {"start": state}))
-    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cells=2)
+    context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=None, cpus=2)
     with pytest.raises(UnsupportedConstruct, match="parser loop"):
         generate(context)

@@ -147,14 +147,14 @@ def test_a_header_is_copied(left: str, right: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(statement: Statement, construct: str) -> None:
-    context = Context(_read("arithmetic"), Numbers(), drop_port=511, cpu_port=None, cells=1)
+    context = Context(_read("arithmetic"), Numbers(), drop_port=511, cpu_port=None, cpus=1)
     with pytest.raises(UnsupportedConstruct, match=construct) as refused:
         Statements(context, Writer()).write([statement])
     assert refused.value.location == HERE
 
 
 def test_locks_are_those_of_registers_read_and_written() -> None:
-    context = Context(_read("arithmetic"), Numbers(), drop_port=511, cpu_port=None, cells=1)
+    context = Context(_read("arithmetic"), Numbers(), drop_port=511, cpu_port=None, cpus=1)
     statements = Statements(context, Writer())
     assert statements.locks(MADE["a cell read and written"].body) == (_NARROW, _WIDE)
     assert statements.locks(MADE["a sum over words"].body) == ()

@@ -63,7 +63,7 @@ def state_program() -> Context:
         name="widths", headers=headers, parser=parser, deparser=(), registers=REGISTERS, checksums=(),
         intrinsic=lambda name: None, **empty, **pipelines,
     )  # fmt: skip
-    return Context(cast(Program, program), _Numbers(), drop_port=511, cpu_port=None, cells=1)
+    return Context(cast(Program, program), _Numbers(), drop_port=511, cpu_port=None, cpus=1)
 
 
 def random_state(draw: random.Random, headers: tuple[str, ...] = ("meta", *HEADERS)) -> State:

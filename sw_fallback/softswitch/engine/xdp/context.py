@@ -16,6 +16,10 @@ from softswitch.program.expressions import Expression, FieldRef
 __all__ = ["Context", "Numbers"]
 
 
+_COUNTER_CELLS = 8
+"""A row has a counter for each of as many CPUs; more of them share cells, by atomic additions."""
+
+
 class Numbers(Protocol):
     """A number for each action name."""
 
@@ -36,12 +40,13 @@ class Context:
         *,
         drop_port: int,
         cpu_port: int | None,
-        cells: int,
+        cpus: int,
         filters: Sequence[Expression] | None = None,
         generation: int = 0,
     ) -> None:
-        """`cells`: COUNTER_CELLS, how many CPUs count apart. `filters`: what the packets to tell about are chosen by;
-        None: nobody traces, and nothing is told. `generation` is in the records of this translation."""
+        """`cpus`: a power of two, as many as the machine may have or more. `filters`: what the packets to tell about are
+        chosen by; None: nobody traces, and nothing is told. `generation` is in the records of this translation.
+        """
         self.program = program
         self.filters = filters
         self.generation = generation
@@ -50,7 +55,8 @@ class Context:
         self.usage = Usage(program, also_read=filters or ())
         self.action_fields = action_fields(program, filters or ()) & self.usage.reads
         """Fields, as (header, field), that are variables of the only action that uses them."""
-        self.cells = cells
+        self.cpus = cpus
+        self.cells = min(cpus, _COUNTER_CELLS)
         spec = program.intrinsic("egress_spec")
         self.drop_value = drop_port & ((1 << spec.width) - 1) if spec else drop_port
         self.drop_port = drop_port

@@ -8,7 +8,6 @@ from softswitch.engine.flow import Cycle, Structure, structure
 from softswitch.engine.xdp.calculations import Calculations
 from softswitch.engine.xdp.context import Context
 from softswitch.engine.xdp.expressions import Expressions
-from softswitch.engine.xdp.layout import ArgumentLayout
 from softswitch.engine.xdp.lookups import is_changeable
 from softswitch.engine.xdp.statements import Statements
 from softswitch.engine.xdp.terms import WORD, Term, literal, words_of
@@ -276,12 +275,3 @@ def _may_run_nothing(table: Table) -> bool:
 
 def _always_exits(action: Action) -> bool:
     return any(isinstance(statement, Exit) for statement in action.body)
-
-
-def argument_members(action: Action, names: Callable[[str, str], str]) -> list[str]:
-    """The members of the struct of an action's parameters (see `ArgumentLayout`)."""
-    members = []
-    for parameter, (_, size) in zip(action.parameters, ArgumentLayout(action).offsets, strict=True):
-        name = names(action.name, parameter.name)
-        members.append(f"u64 {name}[{size // 8}];" if parameter.width > WORD else f"u{8 * size} {name};")
-    return members

@@ -129,7 +129,7 @@ class XdpEngine:
             self._numbers,
             drop_port=self._drop_port,
             cpu_port=self._cpu_port,
-            cells=1 << (possible_cpus() - 1).bit_length(),
+            cpus=1 << (possible_cpus() - 1).bit_length(),
             filters=filters,
             generation=generation,
         )

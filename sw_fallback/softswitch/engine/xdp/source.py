@@ -37,7 +37,7 @@ def generate(context: Context) -> Source:
     writer.line("#include <linux/bpf.h>")
     writer.line("#include <bpf/bpf_helpers.h>")
     writer.line("")
-    for macro, value in (("CPUS", context.cells), ("COUNTER_CELLS", context.cells), ("HASH_WORDS", lookups.hash_words)):
+    for macro, value in (("CPUS", context.cpus), ("COUNTER_CELLS", context.cells), ("HASH_WORDS", lookups.hash_words)):
         writer.line(f"#define {macro} {value}")
     for name in _RUNTIME:
         writer.line("")

@@ -40,11 +40,6 @@ class Term:
     def constant(self) -> int | None:
         return self.low if self.low == self.high else None
 
-    @property
-    def is_int(self) -> bool:
-        """Whether C's int holds it, so that C's integer promotion does no harm."""
-        return self.low >= -(1 << 31) and self.high < 1 << 31
-
     def word(self, index: int) -> str:
         """One u64 word, safe as an operand; past the last one it is the sign: zero, or the last word's."""
         if index < len(self.words):

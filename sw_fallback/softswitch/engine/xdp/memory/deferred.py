@@ -17,6 +17,8 @@ class DeferredMirror(RowMirror):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._retired: list[int] = []
+        self._succeeded: list[tuple[Row, int]] = []
+        """Rows and what programs find in their place until the flush, where they still count."""
         self._is_changed = False
 
     def flush(self) -> None:
@@ -25,6 +27,9 @@ class DeferredMirror(RowMirror):
             return
         self._publish()
         self._is_changed = False
+        for row, before in self._succeeded:
+            super()._succeed(row, before)
+        self._succeeded.clear()
         for number in self._retired:
             self._drop(number)
         self._retired.clear()
@@ -32,6 +37,9 @@ class DeferredMirror(RowMirror):
     @abstractmethod
     def _publish(self) -> None:
         """Let programs find what is there now and nothing else."""
+
+    def _succeed(self, row: Row, before: int) -> None:
+        self._succeeded.append((row, before))
 
     def _retire(self, number: int) -> None:
         self._retired.append(number)

@@ -90,12 +90,16 @@ class RowMirror(ABC):
         if isinstance(row.meter, MappedMeter):
             row.meter.move(self.rows.memory, self.rows.meter_at(number))
         self._relink(row, before, number)
+        row.place = number
+        self._succeed(row, before)
+        self._retire(before)
+
+    def _succeed(self, row: Row, before: int) -> None:
+        """Take over what was counted in the row that programs found until now."""
         packets, octets = self.rows.counter(before)
         row.packets += packets
         row.octets += octets
-        row.place = number
         self.keep(row)
-        self._retire(before)
 
     def remove(self, row: Row) -> None:
         """The row is gone."""
