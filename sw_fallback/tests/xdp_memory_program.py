@@ -145,7 +145,7 @@ struct t_row {{
 	}} serve;
 	{"u64 hit;" if self.layout.hit_at is not None else ""}
 	{"struct counter counters[COUNTER_CELLS];" if self.layout.counters_at is not None else ""}
-}} __attribute__((aligned({64 if self.layout.size > 64 and self.layout.size % 64 == 0 else 8})));
+}} __attribute__((aligned({self.layout.alignment})));
 _Static_assert(sizeof(struct t_row) == {self.layout.size}, "layout.py");
 
 TABLE_ROWS(t, {row_count(self.table.size)});
