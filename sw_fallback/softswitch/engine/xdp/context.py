@@ -44,7 +44,7 @@ class Context:
         filters: Sequence[Expression] | None = None,
         generation: int = 0,
     ) -> None:
-        """`cpus`: a power of two, as many as the machine may have or more. `filters`: what the packets to tell about are
+        """`cpus`: a power of two, as many as the machine may have or more. `filters`: what packets to tell about are
         chosen by; None: nobody traces, and nothing is told. `generation` is in the records of this translation.
         """
         self.program = program

@@ -87,7 +87,7 @@ def decode(record: bytes, layout: StateLayout) -> Event:
 @lru_cache(maxsize=256)
 def _words(members: tuple[tuple[int, bool], ...]) -> struct.Struct:
     """All words of a digest at once."""
-    return struct.Struct("=" + "".join("q" if signed else "Q" * words for words, signed in members))
+    return struct.Struct("=" + "".join("Q" * (words - 1) + ("q" if signed else "Q") for words, signed in members))
 
 
 def _members(record: bytes, members: tuple[tuple[int, bool], ...]) -> tuple[int, ...]:
