@@ -55,10 +55,19 @@ class Journal:
 
     def note(self, kind: int, entity: p4r.Entity) -> None:
         """An update was carried out."""
+        if self._is_in_memory(entity.table_entry):
+            return
         for record in self._records(kind, entity):
             if not self.log.append(record):
                 self._start_anew()
                 return
+
+    def _is_in_memory(self, message: p4r.TableEntry) -> bool:
+        """Whether it is an entry that the rows in memory tell all about: as nearly every update is."""
+        table_id = message.table_id
+        if table_id not in self._in_memory or message.is_default_action:
+            return False
+        return not message.metadata and table_id not in self._annotated
 
     def _start_anew(self) -> None:
         try:
@@ -93,7 +102,8 @@ class Journal:
             case "table_entry" if not entity.table_entry.is_default_action:
                 yield from self._entry(kind, entity.table_entry)
             case "direct_meter_entry":
-                yield from self._entry(kind, entity.direct_meter_entry.table_entry)
+                if entity.direct_meter_entry.table_entry.table_id not in self._in_memory:
+                    yield from self._entry(kind, entity.direct_meter_entry.table_entry)
             case _ if kind == p4r.Update.DELETE:
                 yield _record(_Operation.REMOVE, entity)
             case _:
@@ -102,8 +112,6 @@ class Journal:
 
     def _entry(self, kind: int, message: p4r.TableEntry) -> Iterator[bytes]:
         table_id, is_gone = message.table_id, kind == p4r.Update.DELETE
-        if table_id in self._in_memory and not message.metadata and table_id not in self._annotated:
-            return
         key = self._pipeline.schema.tables[table_id].decode_key(message)
         if table_id in self._in_memory:
             self._annotated.add(table_id)

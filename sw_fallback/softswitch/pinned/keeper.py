@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 from collections.abc import Callable
@@ -65,6 +66,14 @@ class Keeper:
 
         Raises what these two raise, and `PinError`.
         """
+        gc.disable()  # it would look through a million rows again and again; none of them is garbage
+        try:
+            self._restore(found, load, start)
+        finally:
+            gc.freeze()
+            gc.enable()
+
+    def _restore(self, found: Generation, load: Callable[[], Pipeline], start: Callable[[Pipeline], None]) -> None:
         pipeline = load()
         engine = pipeline.switch.kernel
         if not isinstance(engine, XdpEngine):
