@@ -27,7 +27,7 @@ from ptf_tests.services import Service, Session
 
 from bench import katran
 from bench.harness import AtMost, Reference, Row, publish
-from bench.rewinding import Frames, Load, Rewinder, Timing
+from bench.rewinding import Frames, Load, RandomRead, Rewinder, Timing
 from depot.program import find_compiled_program
 from softswitch.engine.xdp.availability import why_not
 from softswitch.engine.xdp.engine import XdpEngine
@@ -254,6 +254,12 @@ def measured(family: int, rounds: int) -> Measured:
     return Measured(old, fresh)
 
 
+def random_read(load: Load) -> Timing:
+    """What a packet pays for a row that is in no cache: a million of the size of a session's."""
+    with RandomRead(FLOWS * 3 // 2) as memory, Rewinder(Frames(katran.tcp_frame())) as rewinder:
+        return rewinder.time(memory.program, load)
+
+
 def bare(timing: Timing) -> Reference:
     """What is there without the program."""
     return Reference("bare XDP_TX and putting the frame back", timing.rewinding)
@@ -302,6 +308,9 @@ def main() -> None:
     ipv4 = measured(4, given.rounds)
     theirs = katran.measure() or {}
     rows = [*beside_katran(ipv4, theirs), *rows_of(4, ipv4), *rows_of(6, measured(6, given.rounds))]
+    read = random_read(Load(rounds=given.rounds))
+    title = f"one read of memory that is in no cache, of {FLOWS * 3 // 2 * 64 / 1e6:.0f} MB"
+    rows.append(Row(title, read.net, UNIT, COMMAND, bare(read), spread=read.spread))
     publish(__file__, "The XDP engine's time per packet", rows)
 
 

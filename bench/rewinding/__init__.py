@@ -5,6 +5,7 @@ itself costs is measured in turns with the program and taken off.
 """
 
 from bench.rewinding.frames import Frames, flow_of_turn
-from bench.rewinding.rewinder import Load, Rewinder, Timing
+from bench.rewinding.memory import RandomRead
+from bench.rewinding.rewinder import Load, Rewinder, Timing, compiled
 
-__all__ = ["Frames", "Load", "Rewinder", "Timing", "flow_of_turn"]
+__all__ = ["Frames", "Load", "RandomRead", "Rewinder", "Timing", "compiled", "flow_of_turn"]

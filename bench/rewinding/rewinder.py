@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +12,10 @@ from statistics import median
 from types import TracebackType
 
 from bench.rewinding.frames import Frames
+from softswitch.engine.xdp.compiler import compile_object
 from softswitch.engine.xdp.kernel import Object, run
 
-__all__ = ["Load", "Rewinder", "Timing"]
+__all__ = ["Load", "Rewinder", "Timing", "compiled"]
 
 _SOURCE = Path(__file__).with_name("rewinder.bpf.c")
 _FIRST = bytes(4)
@@ -58,9 +57,9 @@ class Rewinder:
     """One compiled rewinder for some frames, until the end of a `with`."""
 
     def __init__(self, frames: Frames) -> None:
-        """Raises `KernelError` if it cannot be loaded, `subprocess.CalledProcessError` if it cannot be compiled."""
+        """Raises `KernelError` if it cannot be loaded, `CompileError` if it cannot be compiled."""
         self.frames = frames
-        self._object = Object.load(_compiled(frames), name="rewinder")
+        self._object = Object.load(compiled(_SOURCE, frames.definitions()), name="rewinder")
         self._restart()
 
     def __enter__(self) -> Rewinder:
@@ -121,12 +120,10 @@ class Rewinder:
         return self._object.programs["rewinder"]
 
 
-def _compiled(frames: Frames) -> bytes:
-    command = ["clang", "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-c", str(_SOURCE), "-o", "-"]
-    if architecture := sysconfig.get_config_var("MULTIARCH"):  # where Debian keeps asm/types.h
-        command.append(f"-I/usr/include/{architecture}")
-    command += [f"-D{name}={value}" for name, value in frames.definitions().items()]
-    return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+def compiled(source: Path, definitions: Mapping[str, int]) -> bytes:
+    """The object of one of the benchmarks' own programs. Raises `CompileError`."""
+    flags = [f"-D{name}={value}" for name, value in definitions.items()]
+    return compile_object(source.read_text("utf-8"), extra_flags=flags)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import os
 import socket
 import struct
 import subprocess
-import sysconfig
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from bench.rewinding import compiled
 from softswitch.engine.xdp.kernel import Attachment, Object, run_live
 
 __all__ = ["Passed", "Way", "connect_bare", "make_links", "passed"]
@@ -34,12 +34,12 @@ class Way:
     manager."""
 
     def __init__(self, enters: str, leaves: str, frame: bytes) -> None:
-        """`frame`: its length a multiple of 8. Raises `KernelError`, `subprocess.CalledProcessError`."""
+        """`frame`: its length a multiple of 8. Raises `KernelError`, `CompileError`."""
         self._frame = frame
         self._enters = socket.if_nametoindex(enters)
         with ExitStack() as undo:
             self._object = undo.enter_context(
-                Object.load(_compiled(len(frame)), name="wire", rodata={"template": frame})
+                Object.load(compiled(_SOURCE, {"FRAME": len(frame)}), name="wire", rodata={"template": frame})
             )
             sink = self._object.programs["sink"]
             undo.enter_context(
@@ -120,7 +120,7 @@ def connect_bare(interfaces: Iterable[tuple[str, str]]) -> Iterator[None]:
     """Redirect what comes in at the first of each pair to the second, and nothing else."""
     with ExitStack() as held:
         for enters, leaves in interfaces:
-            loaded = held.enter_context(Object.load(_compiled(64), name="wire"))
+            loaded = held.enter_context(Object.load(compiled(_SOURCE, {"FRAME": 64}), name="wire"))
             loaded.maps["other"].update(_FIRST, struct.pack("=I", socket.if_nametoindex(leaves)))
             held.enter_context(Attachment.attach(loaded.programs["bare_redirect"], socket.if_nametoindex(enters)))
             # the other's receiving side is not used; as the switch's ports have a program, so has it
@@ -139,10 +139,3 @@ def make_links(pairs: Iterable[tuple[str, str]]) -> None:
 
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
-
-
-def _compiled(length: int) -> bytes:
-    command = ["clang", "-O2", "-g", "-Wall", "-Werror", "-target", "bpf", "-mcpu=v3", "-c", str(_SOURCE), "-o", "-"]
-    if architecture := sysconfig.get_config_var("MULTIARCH"):  # where Debian keeps asm/types.h
-        command.append(f"-I/usr/include/{architecture}")
-    return subprocess.run([*command, f"-DFRAME={length}"], stdout=subprocess.PIPE, check=True).stdout
