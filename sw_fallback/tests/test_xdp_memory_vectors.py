@@ -283,8 +283,27 @@ def test_a_modification_is_effective_without_a_flush_of_the_whole_and_counts_sta
         assert pair.mirror.last_hit(row) == 3
         pair.replace(row)
         assert program.look_up((0x101,)) == 2
-        assert (row.packets, row.octets) == (3, 300)
-        assert pair.mirror.counter(row) == (1, 100)
+        assert (row.packets, row.octets, *pair.mirror.counter(row)) == (0, 0, 4, 400)
+        pair.mirror.flush()
+        assert (row.packets, row.octets, *pair.mirror.counter(row)) == (3, 300, 1, 100)
+
+
+def test_a_counter_that_is_cleared_between_a_modification_and_the_flush() -> None:
+    table = make_table(LPM, [(LPM, 32)], 300, counters=True)
+    with TableProgram(table) as program:
+        pair = Pair(program)
+        pair.put((8, 0x0A000000), 0)
+        pair.mirror.flush()
+        row = next(iter(pair.values))
+        pair.check((0x0A010203,))
+        pair.replace(row)
+        assert program.look_up((0x0A010203,)) == 1, "not yet"
+        assert pair.mirror.counter(row) == (2, 200)
+        pair.mirror.clear_counter(row)
+        assert program.look_up((0x0A010203,)) == 1
+        pair.mirror.flush()
+        pair.check((0x0A010203,))
+        assert (row.packets, row.octets, *pair.mirror.counter(row)) == (1, 100, 1, 100)
 
 
 def test_more_modifications_than_spare_rows_in_one_batch() -> None:

@@ -34,6 +34,22 @@ class DeferredMirror(RowMirror):
             self._drop(number)
         self._retired.clear()
 
+    def counter(self, row: Row) -> tuple[int, int]:
+        """Packets and octets counted by programs, in what the row replaces too."""
+        packets, octets = super().counter(row)
+        for each, before in self._succeeded:
+            if each is row:
+                more = self.rows.counter(before)
+                packets, octets = packets + more[0], octets + more[1]
+        return packets, octets
+
+    def clear_counter(self, row: Row) -> None:
+        """Count from zero."""
+        super().clear_counter(row)
+        for each, before in self._succeeded:
+            if each is row:
+                self.rows.clear_counter(before)
+
     @abstractmethod
     def _publish(self) -> None:
         """Let programs find what is there now and nothing else."""
