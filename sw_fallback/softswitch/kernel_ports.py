@@ -96,7 +96,7 @@ class KernelPorts:
         if attached is not None and attached[0] == index:
             return attached[1]
         pinned = None if self._links is None else self._links.link(name)
-        return pinned if pinned is not None and pinned.ifindex == index else None
+        return pinned if pinned is not None and pinned.is_at(index) else None
 
     def _pin(self, attached: _Attached) -> None:
         if self._links is not None:

@@ -20,7 +20,7 @@ from finsy.proto import p4r
 from google.protobuf import text_format
 from sw_fallback.tests.entities_program import INSERT, canonical, config, entity, mac_entry, update
 from sw_fallback.tests.namespace import Namespace, namespace
-from sw_fallback.tests.p4runtime_client import Client
+from sw_fallback.tests.p4runtime_client import Client, SetRequest
 from sw_fallback.tests.pinned_life import bpffs
 from sw_fallback.tests.softswitch_process import SoftswitchProcess, command, environment
 from sw_fallback.tests.xdp_kernel_programs import attached_program
@@ -359,3 +359,41 @@ def test_the_python_engine_has_no_pins() -> None:
     )
     assert done.returncode == 2
     assert "--pin leaves packets to the kernel: it needs the XDP engine" in done.stderr
+
+
+async def test_an_interface_of_another_namespace_is_left_alone(lab: Lab) -> None:
+    """The same numbers and the same folder, but another namespace: the links there are of no use here."""
+    switch = lab.start()
+    await set_up(switch)
+    end(switch, signal.SIGKILL)
+    with namespace() as other:
+        here = Lab(other, lab.pins)
+        here.wire(1)
+        here.wire(2)
+        switch = here.start()
+        assert here.programs() == [True, True]
+        with Stream() as stream:
+            pass
+        switch.stop()
+        assert stream.lost == 0
+    assert lab.programs() == [False, False]
+
+
+async def test_a_program_for_the_python_engine_leaves_nothing(lab: Lab) -> None:
+    arguments = [text if text != "xdp" else "auto" for text in lab.arguments()]
+    switch = SoftswitchProcess(*arguments).__enter__()
+    async with Client(switch.address) as client:
+        await client.lead()
+        assert lab.programs() == [True, True]
+        await client.set_config(SetRequest.VERIFY_AND_COMMIT, stacks())
+        assert lab.programs() == [False, False]
+        end(switch, signal.SIGKILL)
+    assert list(lab.pins.iterdir()) == []
+
+
+def stacks() -> p4r.ForwardingPipelineConfig:
+    """A program that one pass of XDP does not run."""
+    folder = Path(__file__).parent / "p4"
+    made = p4r.ForwardingPipelineConfig(p4_device_config=(folder / "stacks.json").read_bytes())
+    text_format.Parse((folder / "stacks.p4info.txtpb").read_text(), made.p4info)
+    return made

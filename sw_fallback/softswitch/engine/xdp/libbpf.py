@@ -176,6 +176,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
     "bpf_raw_tracepoint_open": (c_int, (c_char_p, c_int)),
     "bpf_xdp_attach": (c_int, (c_int, c_int, c_uint32, c_void_p)),
+    "bpf_xdp_query_id": (c_int, (c_int, c_int, _COUNT)),
     "bpf_xdp_detach": (c_int, (c_int, c_uint32, c_void_p)),
     "bpf_enable_stats": (c_int, (c_int,)),
     "bpf_prog_test_run_opts": (c_int, (c_int, POINTER(TestRunOptions))),

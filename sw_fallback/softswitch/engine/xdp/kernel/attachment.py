@@ -90,6 +90,15 @@ class Attachment:
         """The interface; zero once that is gone, and then nothing brings this link back."""
         return int(self._information().ifindex)
 
+    def is_at(self, ifindex: int) -> bool:
+        """Whether it is to this interface of this network namespace: indexes repeat from one to another."""
+        if self.ifindex != ifindex:
+            return False
+        attached = c_uint32(0)
+        result = library().bpf_xdp_query_id(ifindex, _NATIVE, ctypes.byref(attached))
+        check(result, f"the program of interface {ifindex} cannot be asked for")
+        return attached.value == self.program_id
+
     @property
     def program_id(self) -> int:
         """The kernel's number of the program that runs."""

@@ -88,6 +88,10 @@ class ExactMirror(RowMirror):
             if distance := slot // _WORDS - home & self._last:
                 count, reach = astray.get(home, (0, 0))
                 astray[home] = count + 1, max(reach, distance)
+                if distance > _REACH:
+                    raise ValueError(
+                        f"a row of table memory {self._name!r} is farther from its bucket than programs look"
+                    )
         # the other process may have ended between a slot and what is said of it at home
         for bucket, word in enumerate(self._slots[_SLOTS::_WORDS].tolist()):
             count, reach = astray.get(bucket, (0, 0))
