@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+from sw_fallback.tests.entities_program import COUNT_AND_FORWARD, JSON_PATH, MAC, P4INFO_PATH
 from sw_fallback.tests.namespace import Namespace, namespace
 
 from softswitch.engine.xdp.availability import why_not
 from softswitch.engine.xdp.compiler import compile_object
+from softswitch.engine.xdp.engine import XdpEngine
 from softswitch.engine.xdp.kernel import Attachment, Object, membarrier_global, run_live
 from softswitch.engine.xdp.undelivered import Reason, Undelivered
+from softswitch.entities import ActionCall, Exact, TableEntry, TableKey
+from softswitch.kernel_ports import KernelPorts
+from softswitch.ports import PacketSocketPort
+from softswitch.switch import Switch
 
 REASON = why_not()
 pytestmark = [
@@ -130,3 +136,28 @@ def test_frames_of_another_program_are_not_counted(wire: Wire) -> None:
     wire.send(1)
     eventually(lambda: wire.undelivered.by_port() != {})
     assert wire.undelivered.by_port() == {OUT: {Reason.IS_DOWN: 1}}
+
+
+def test_the_switch_says_what_to_do_about_it_once(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    wire.space.veth("near3", "far3")
+    wire.ethtool("far3", "gro", "off")
+    switch = Switch.load(P4INFO_PATH, JSON_PATH, kernel=XdpEngine)
+    ports = KernelPorts([PacketSocketPort(1, "near_out"), PacketSocketPort(3, "near3")])
+    assert isinstance(switch.kernel, XdpEngine)
+    ports.activate(switch.kernel)
+    switch.insert(TableEntry(TableKey(MAC, (Exact(5),)), ActionCall(COUNT_AND_FORWARD, (3,))))
+    switch.flush()
+    engine = switch.kernel
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind(("far_out", 0))
+        for _ in range(4):
+            sender.send((5).to_bytes(6, "big") + bytes(54))
+    eventually(lambda: engine.undelivered() == {socket.if_nametoindex("near3"): 4})
+    ports.look_after()
+    ports.look_after()
+    assert [record.getMessage() for record in caplog.records if "frames" in record.getMessage()] == [
+        "frames sent to 3@near3 are dropped by the driver: a veth's peer needs an XDP program or GRO"
+        " (ethtool -K PEER gro on)"
+    ]
+    ports.close()
+    switch.close()
