@@ -44,12 +44,13 @@ _WARNING = 0
 class KernelError(SoftswitchError):
     """The kernel, or libbpf on the way to it, refused."""
 
-    def __init__(self, what: str, number: int = 0, log: Sequence[str] = ()) -> None:
+    def __init__(self, what: str, number: int = 0, log: Sequence[str] = (), *, is_whole: bool = False) -> None:
+        """is_whole: `what` has the reason already, and the number's own words would be a second one."""
         self.errno = number
         """The kernel's errno, a number of libbpf's from 4000, or zero when the refusal is ours."""
         self.log = tuple(log)
         """The last lines of libbpf's and of the verifier's log, oldest first."""
-        text = f"{what}: {_describe(number)}" if number else what
+        text = f"{what}: {_describe(number)}" if number and not is_whole else what
         super().__init__("\n  ".join((text, *self.log)))
 
 

@@ -135,19 +135,21 @@ def _refusal(program_fd: int, ifindex: int, number: int) -> KernelError:
     try:
         name = socket.if_indextoname(ifindex)
     except OSError:
-        return KernelError(f"there is no interface {ifindex} in this network namespace", errno.ENODEV)
+        return KernelError(f"there is no interface {ifindex} in this network namespace", errno.ENODEV, is_whole=True)
     what = f"no XDP program can be attached to {name}"
     if number in (errno.EBUSY, errno.EEXIST):
-        return KernelError(f"{what}: another one is attached already (see `ip link show {name}`)", number)
+        text = f"{what}: another one is attached already (see `ip link show {name}`)"
+        return KernelError(text, number, is_whole=True)
     if number == errno.EPERM:
-        return KernelError(f"{what}: it needs root, or CAP_BPF and CAP_NET_ADMIN", number)
+        return KernelError(f"{what}: it needs root, or CAP_BPF and CAP_NET_ADMIN", number, is_whole=True)
     said = _what_the_driver_says(program_fd, ifindex)
     if number == errno.EOPNOTSUPP:
-        return KernelError(f"{what}: its driver has no native XDP" + (f" ({said})" if said else ""), number)
+        text = f"{what}: its driver has no native XDP" + (f" ({said})" if said else "")
+        return KernelError(text, number, is_whole=True)
     if said.startswith("veth:") and "MTU" in said:
         limit = mmap.PAGESIZE - _VETH_ROOM
-        return KernelError(f"{what}: the MTU of its peer must be at most {limit} bytes", number)
-    return KernelError(f"{what}: {said}" if said else what, number)
+        return KernelError(f"{what}: the MTU of its peer must be at most {limit} bytes", number, is_whole=True)
+    return KernelError(f"{what}: {said}" if said else what, number, is_whole=bool(said))
 
 
 def _what_the_driver_says(program_fd: int, ifindex: int) -> str:
