@@ -42,7 +42,7 @@ class Row(Call):
         self.priority = priority
         """Higher wins; zero where the table has no priorities."""
         self.written: TableAction | None = None
-        """The action as a client wrote it."""
+        """The action of an indirect entry as a client wrote it; of others it is `action` and `params`."""
         self.idle_timeout_ns = 0
         self.metadata = b""
         self.target: Call | None = None

@@ -32,6 +32,8 @@ __all__ = ["TableMirror", "TableState", "TableStore"]
 Index = ExactIndex | LpmIndex | TernaryIndex | RangeIndex
 MAX_PRIORITY = 0x7FFFFFFF
 """Priorities are int32 on the wire (P4Runtime 9.1)."""
+MAX_SHARED = 4096
+"""Different arguments of a table's actions that are kept once."""
 
 
 class TableMirror(Protocol):
@@ -173,6 +175,7 @@ class TableState:
         self._own_default = (store.miss.action, store.miss.params)
         self._action_ids = resolver.ids()
         self._prioritized = binding.info.needs_priority
+        self._params: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._timers: list[tuple[int, int, Row]] = []
         self._timer_count = 0
         self._arm_inherited()
@@ -298,16 +301,24 @@ class TableState:
                 raise InvalidArgument(f"table '{self.info.name}' takes an action, no member or group")
             if entry.action.action_id in self.info.default_only:
                 raise InvalidArgument(f"action {entry.action.action_id:#x} is for the default entry only")
-            row.action, row.params = self._resolver.resolve(entry.action)
+            row.action, params = self._resolver.resolve(entry.action)
+            row.params = self._shared(params)
         else:
             if isinstance(entry.action, ActionCall):
                 raise InvalidArgument(f"table '{self.info.name}' takes a member, group or action set, no action")
             row.target = self._profile.target(entry.action)
             self._profile.hold(row.target)
-        row.written, row.idle_timeout_ns, row.metadata = entry.action, entry.idle_timeout_ns, entry.metadata
+            row.written = entry.action
+        row.idle_timeout_ns, row.metadata = entry.idle_timeout_ns, entry.metadata
         if self.info.notifies_idle:
             row.hit = self._clock()
             self._arm(row, entry.idle_timeout_ns)
+
+    def _shared(self, params: tuple[int, ...]) -> tuple[int, ...]:
+        """The same tuple for the same arguments, so that a million sessions with a few members hold a few of them."""
+        if len(self._params) < MAX_SHARED:
+            return self._params.setdefault(params, params)
+        return self._params.get(params, params)
 
     # Keys
 
