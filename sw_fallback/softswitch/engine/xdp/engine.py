@@ -139,8 +139,8 @@ class XdpEngine:
         self._emit_digest = emit_digest
         self._python = python
         self._resume = Resume(python, python.plain, self._source.context, self._layout)
-        clock = self._object.maps["clock"].memory().cast("Q")
-        clock[1] = self.started = python.started
+        with self._object.maps["clock"].memory().cast("Q") as clock:
+            clock[1] = self.started = python.started
 
     @property
     def source(self) -> str:
@@ -328,6 +328,8 @@ class XdpEngine:
             self._undelivered.close()
         self._mirrors.close()
         self._ring.close()
+        self._port_of.release()  # the memory of a map goes with its last view
+        self._statistics.close()
         self._object.close()
 
 
@@ -340,3 +342,6 @@ class _Statistics:
 
     def read(self) -> dict[str, int]:
         return {name: sum(self._cells[index :: self._stride]) for index, name in enumerate(STATISTICS)}
+
+    def close(self) -> None:
+        self._cells.release()

@@ -79,9 +79,10 @@ class PrefixMirror(DeferredMirror):
 
     def _publish(self) -> None:
         if self._trie is not None:
-            deleted = [key for key, (number, _) in self._pending.items() if not number]
             written = {key: number for key, (number, _) in self._pending.items() if number}
-            self._trie.delete_batch(b"".join(deleted))
+            for key, (number, _) in self._pending.items():
+                if not number:
+                    self._trie.delete(key)  # it may be gone already, if the kernel refused what follows the last time
             self._trie.update_batch(b"".join(written), b"".join(n.to_bytes(4, "little") for n in written.values()))
             self._pending.clear()
         if len(self._rows) <= self._vectors.capacity:

@@ -119,7 +119,7 @@ static __always_inline struct state *this_state(void)
 /* This CPU's counters; never NULL, but the verifier cannot know. */
 static __always_inline struct statistics *counts_here(void)
 {
-	const u32 cpu = bpf_get_smp_processor_id();
+	const u32 cpu = bpf_get_smp_processor_id() & (CPUS - 1);
 
 	return bpf_map_lookup_elem(&statistics, &cpu);
 }
