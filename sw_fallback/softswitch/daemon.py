@@ -24,11 +24,14 @@ from softswitch.errors import EngineUnavailable, UnsupportedConstruct
 from softswitch.kernel_ports import KernelPorts
 from softswitch.pinned import Keeper
 from softswitch.ports import Port, PortError
+from softswitch.ports.interface import KernelCounts
 from softswitch.server.device import Device
 from softswitch.server.introspection import Introspection, Surroundings
 from softswitch.server.listener import TlsFiles, start_server
 from softswitch.server.pipeline import Pipeline
 from softswitch.server.service import P4RuntimeService
+from softswitch.server.stats_document import program_counts
+from softswitch.server.status import Refusal
 from softswitch.server.stream import Stream
 from softswitch.switch import Switch
 
@@ -89,6 +92,10 @@ class Daemon:
         self._legacy: Legacy | None = None
         """What a process before left, while a pipeline takes it up."""
         self._listening: int | None = None
+        self._counted = KernelCounts()
+        """What the kernel did at the ports, once stopped."""
+        self._statistics: dict[str, int] = {}
+        """What the program counted, once stopped."""
         self.data_plane = DataPlane(options.ports, self.device.process, self._after_bunch)
         self.address = ""
         """Where the server listens, once started."""
@@ -124,6 +131,7 @@ class Daemon:
                 ports=self._options.ports,
                 cpu_port=self._options.cpu_port,
                 unknown_port=lambda: self.data_plane.unknown_port,
+                kernel_counts=self._count,
                 engine=lambda: "python" if self._listening is None else "xdp",
                 why_python=lambda: self._why_python,
             ),
@@ -142,8 +150,10 @@ class Daemon:
 
     def _release(self, *, leave: bool) -> None:
         """Leave the ports and give back what the kernel holds; or leave it to the next process, if it is pinned."""
-        self._listen(None)
+        self._counted = self._count()
         running = self.device.pipelines.committed
+        self._statistics = {} if running is None else program_counts(running.switch)
+        self._listen(None)
         if self._keeper is not None and running is not None and isinstance(running.switch.kernel, XdpEngine):
             running.switch.kernel.keep()
         if self._kernel_ports is not None and self._keeper is not None and leave:
@@ -178,10 +188,17 @@ class Daemon:
 
     def log_counters(self) -> None:
         """Write what was counted to the log."""
-        self.data_plane.log_counters()
+        self.data_plane.log_counters(self._counted)
+        counted = ", ".join(f"{name} {value}" for name, value in self._statistics.items() if value)
+        if counted:
+            _LOG.info("the program: %s", counted)
         counted = ", ".join(f"{name} {value}" for name, value in asdict(self.device.stats).items() if value)
         if counted:
             _LOG.info("device %d: %s", self.device.device_id, counted)
+
+    def _count(self) -> KernelCounts:
+        """What the kernel does at the ports now."""
+        return KernelCounts() if self._kernel_ports is None else self._kernel_ports.counts()
 
     # Engines
 
@@ -224,11 +241,11 @@ class Daemon:
             kernel=partial(XdpEngine, legacy=self._legacy, keeps=self._keeper is not None) if engine == "xdp" else None,
         )
 
-    def _activate(self, pipeline: Pipeline) -> None:
-        """Let this switch have the packets of the ports."""
+    def _activate(self, pipeline: Pipeline) -> Pipeline:
+        """Let this switch have the packets of the ports, or one of the python engine where the kernel cannot."""
         if self._kernel_ports is None:
             _LOG.info("the python engine switches packets")
-            return
+            return pipeline
         kernel = pipeline.switch.kernel if isinstance(pipeline.switch.kernel, XdpEngine) else None
         if self._keeper is not None and kernel is not None:
             self._keeper.publish(pipeline, kernel)
@@ -239,6 +256,7 @@ class Daemon:
                 self._keeper.withdraw()
             if self._options.engine == "xdp" or self._keeper is not None:
                 raise EngineUnavailable(str(error)) from error
+            pipeline = self._without_kernel(pipeline)
             self._why_python = str(error)
             _LOG.warning("python engine: %s", error)
             self._kernel_ports.activate(None)
@@ -249,6 +267,17 @@ class Daemon:
             self._keeper.clear()
         self._listen(kernel)
         _LOG.info("the %s engine switches packets", "python" if kernel is None else "XDP")
+        return pipeline
+
+    def _without_kernel(self, pipeline: Pipeline) -> Pipeline:
+        """The same program and state without a mirror in the kernel: a kernel's engine cannot be taken off."""
+        other = Pipeline(pipeline.config, partial(self._load_with, "python"))
+        try:
+            other.take_over(pipeline)
+        except Refusal:
+            other.switch.close()
+            raise
+        return other
 
     def _listen(self, kernel: XdpEngine | None) -> None:
         """Take what the kernel's engine has for this process as it comes."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from softswitch.ports import Port, PortError, check_distinct
+from softswitch.ports.interface import KernelCounts
 
 __all__ = ["DataPlane"]
 
@@ -82,10 +83,14 @@ class DataPlane:
             self._unwatch(port)
             port.close()
 
-    def log_counters(self) -> None:
-        """Write each port's counters to the log."""
+    def log_counters(self, kernel: KernelCounts) -> None:
+        """Write each port's counters to the log, with what the kernel switched without them."""
         for port in self._ports.values():
-            counted = ", ".join(f"{name} {value}" for name, value in asdict(port.stats).items() if value)
+            counts = asdict(port.stats)
+            if port.number in kernel.passed:
+                counts["received"], counts["sent"] = kernel.passed[port.number]
+            counts["undelivered"] = kernel.undelivered.get(port.number, 0)
+            counted = ", ".join(f"{name} {value}" for name, value in counts.items() if value)
             _LOG.info("port %d@%s: %s", port.number, port.name, counted or "no traffic")
         if self.unknown_port:
             _LOG.info("%d frames went to ports that do not exist", self.unknown_port)

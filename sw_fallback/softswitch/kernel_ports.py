@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from softswitch.engine.xdp.engine import XdpEngine
@@ -15,6 +16,7 @@ from softswitch.engine.xdp.kernel import Attachment, KernelError
 from softswitch.engine.xdp.undelivered import Reason
 from softswitch.pinned.folder import PinFolder
 from softswitch.ports import PacketSocketPort, Port, PortError
+from softswitch.ports.interface import InterfaceCounters, KernelCounts, driver, interface_counters
 
 __all__ = ["KernelPorts"]
 
@@ -44,10 +46,18 @@ class KernelPorts:
         self._engine: XdpEngine | None = None
         self._complained: set[tuple[int, Reason]] = set()
         """Ports, and why their frames were lost, that the log has had a line about."""
+        self._refused: dict[int, tuple[int | None, str]] = {}
+        """Why ports are not attached, by number: the interface's index and the reason that the log has."""
+        self._advised: set[int] = set()
+        self._since: dict[int, tuple[int, InterfaceCounters]] = {}
+        """Interface index, and what its counters were when the switch got it, by port number."""
+        self._undelivered: defaultdict[int, Counter[Reason]] = defaultdict(Counter)
+        """What engines before this one could not deliver, by port number."""
 
     def activate(self, engine: XdpEngine | None) -> None:
         """Let this engine forward from now on, without a gap after another one; None: leave the interfaces.
 
+        An interface that is not there is attached when it comes, see `look_after`.
         Raises `PortError` when the kernel refuses, and then all is as it was before.
         """
         if engine is None:
@@ -58,12 +68,15 @@ class KernelPorts:
         try:
             # what was attached before is switched over together, when nothing can go wrong any more
             for _, attachment in found.values():
-                attachment.update(engine.program)
+                _update(attachment, engine.program)
             self._pin({**found, **made})
         except KernelError as error:
             raise PortError(f"the XDP engine cannot take over: {error}") from error
+        self._end()
         self._attached = {**found, **made}
         self._engine = engine
+        for number in self._interfaces:
+            self._tell(number)
         engine.replaced = self._renew
         if self._links is not None:
             for name in set(self._links.interfaces()) - set(self._interfaces.values()):
@@ -73,21 +86,26 @@ class KernelPorts:
         """Those that run another program, and new ones. Raises `PortError`, and then there are no new ones."""
         found: _Attached = {}
         made: _Attached = {}
-        number, name = 0, ""
-        try:
-            for number, name in self._interfaces.items():
-                engine.connect(number, socket.if_nametoindex(name))  # all, before the first packet comes
-            for number, name in self._interfaces.items():
-                index = socket.if_nametoindex(name)
-                attachment = self._present(number, name, index)
-                if attachment is None:
-                    made[number] = index, Attachment.attach(engine.program, index)
-                else:
-                    found[number] = index, attachment
-        except (KernelError, OSError) as error:
-            for _, attachment in made.values():
-                attachment.close()
-            raise PortError(f"the XDP engine cannot use interface {name!r} (port {number}): {error}") from error
+        indexes = {number: _index(name) for number, name in self._interfaces.items()}
+        there = {number: index for number, index in indexes.items() if index is not None}
+        for connecting in (True, False):  # all are connected before the first packet comes
+            for number, index in there.items():
+                name = self._interfaces[number]
+                try:
+                    if connecting:
+                        engine.connect(number, index)
+                        continue
+                    self._remember(number, index)
+                    if attachment := self._present(number, name, index):
+                        found[number] = index, attachment
+                    else:
+                        made[number] = index, Attachment.attach(engine.program, index)
+                except KernelError as error:
+                    if _index(name) != index:  # it went away meanwhile
+                        continue
+                    for _, attachment in made.values():
+                        attachment.close()
+                    raise PortError(f"the XDP engine cannot use interface {name!r} (port {number}): {error}") from error
         return found, made
 
     def _present(self, number: int, name: str, index: int) -> Attachment | None:
@@ -107,7 +125,7 @@ class KernelPorts:
         """Let the engine's present program run at every interface. Raises `KernelError`."""
         if self._engine is not None:
             for _, attachment in self._attached.values():
-                attachment.update(self._engine.program)
+                _update(attachment, self._engine.program)
 
     def look_after(self) -> None:
         """Attach again where an interface came back; say what gets lost."""
@@ -126,12 +144,64 @@ class KernelPorts:
         self._complain(engine)
 
     def _attach(self, engine: XdpEngine, number: int, index: int) -> None:
+        self._remember(number, index)
         try:
             engine.connect(number, index)
             self._attached[number] = index, Attachment.attach(engine.program, index)
             self._pin({number: self._attached[number]})
         except KernelError as error:
-            _LOG.warning("port %d: interface %s is not attached: %s", number, self._interfaces[number], error)
+            if _index(self._interfaces[number]) == index and self._refused.get(number) != (index, str(error)):
+                self._refused[number] = index, str(error)
+                _LOG.warning("port %d: interface %s is not attached: %s", number, self._interfaces[number], error)
+            return
+        self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        """What people should know of a port after an attempt to attach it, once."""
+        name = self._interfaces[number]
+        if number not in self._attached:
+            if number not in self._refused:
+                self._refused[number] = None, "missing"
+                _LOG.warning("port %d: there is no interface %s; it is used when it comes", number, name)
+            return
+        if self._refused.pop(number, None) is not None:
+            _LOG.info("port %d: interface %s is attached now", number, name)
+        if number not in self._advised and _is_veth(name):
+            self._advised.add(number)
+            _LOG.info(
+                "port %d@%s is one end of a veth, whose other end must leave nothing to hardware, since XDP sees "
+                "frames as they are in memory: ethtool -K PEER tx off txvlan off",
+                number,
+                name,
+            )
+
+    def _remember(self, number: int, index: int) -> None:
+        """Keep the counters of an interface that the switch did not have yet."""
+        since = self._since.get(number)
+        if since is None or since[0] != index:
+            now = interface_counters().get(self._interfaces[number])
+            if now is not None:
+                self._since[number] = index, now
+
+    def counts(self) -> KernelCounts:
+        """What the kernel did at the ports."""
+        now = interface_counters()
+        lost = Counter({number: each.total() for number, each in self._undelivered.items()})
+        if self._engine is not None:
+            lost.update({port: sum(each.values()) for port, each in self._engine.undelivered_by_port().items()})
+        passed = {}
+        for number in self._attached:
+            counters, (_, since) = now.get(self._interfaces[number]), self._since.get(number, (0, _ZERO))
+            if counters is not None:
+                passed[number] = counters.received - since.received, counters.sent - since.sent
+        return KernelCounts(passed, lost)
+
+    def _end(self) -> None:
+        """The engine forwards no longer."""
+        if self._engine is not None:
+            for number, reasons in self._engine.undelivered_by_port().items():
+                self._undelivered[number].update(reasons)
+        self._engine = None
 
     def _complain(self, engine: XdpEngine) -> None:
         """Say once for each port why its frames are lost."""
@@ -150,14 +220,33 @@ class KernelPorts:
             if self._links is not None:
                 self._links.drop_link(self._interfaces[number])
         self._attached.clear()
-        self._engine = None
+        self._end()
 
     def release(self) -> None:
         """Leave the interfaces to the next process."""
         for _, attachment in self._attached.values():
             attachment.close()
         self._attached.clear()
-        self._engine = None
+        self._end()
+
+
+_ZERO = InterfaceCounters(0, 0, 0, 0)
+
+
+def _update(attachment: Attachment, program: int) -> None:
+    """Let another program run there, unless the interface is gone. Raises `KernelError`."""
+    try:
+        attachment.update(program)
+    except KernelError:
+        if attachment.ifindex:
+            raise
+
+
+def _is_veth(name: str) -> bool:
+    try:
+        return driver(name) == "veth"
+    except OSError:
+        return False
 
 
 def _index(name: str) -> int | None:

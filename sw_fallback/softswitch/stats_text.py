@@ -85,7 +85,7 @@ def _tables(tables: Sequence[dict[str, Any]]) -> str:
 def _ports(ports: Sequence[dict[str, Any]]) -> str:
     rows = []
     for port in ports:
-        lost = port["receive_dropped"] + port["send_dropped"] + port["oversized"]
+        lost = sum(port[name] for name in ("receive_dropped", "send_dropped", "oversized", "undelivered"))
         rows.append(
             [port["number"], port["name"], "up" if port["open"] else "gone", port["received"], port["sent"], lost]
         )

@@ -113,6 +113,22 @@ def test_a_switch_that_cannot_have_the_packets_is_refused_and_the_old_one_stays(
     assert answer(store).cookie.cookie == 1
 
 
+def test_another_pipeline_may_take_the_packets_in_its_place() -> None:
+    made: list[FakeSwitch] = []
+
+    def remember(asked: p4r.ForwardingPipelineConfig) -> Switch:
+        made.append(FakeSwitch())
+        return made[-1].as_switch()
+
+    store = PipelineStore(remember, lambda pipeline: Pipeline(pipeline.config, remember))
+    change(store, SetRequest.VERIFY_AND_SAVE, config(cookie=1))
+    change(store, SetRequest.COMMIT)
+    assert [switch.closed for switch in made] == [True, False]
+    assert store.current().switch is made[1].as_switch()
+    change(store, SetRequest.VERIFY_AND_COMMIT, config(cookie=2))
+    assert [switch.closed for switch in made] == [True, True, True, False]
+
+
 def test_save_then_commit(store: PipelineStore) -> None:
     change(store, SetRequest.VERIFY_AND_COMMIT, config(cookie=1))
     running = store.committed

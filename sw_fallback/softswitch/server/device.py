@@ -54,7 +54,7 @@ class Device:
         transmit: Callable[[int, bytes], None],
         deliver: Callable[[Hashable, p4r.StreamMessageResponse], None],
         epoch_ns: Callable[[], int],
-        activate: Callable[[Pipeline], None] = lambda pipeline: None,
+        activate: Callable[[Pipeline], Pipeline | None] = lambda pipeline: None,
         rename: Callable[[Pipeline], None] = lambda pipeline: None,
     ) -> None:
         """`transmit` sends a frame out of a port; `deliver` puts a message on a client's stream; `epoch_ns` is the

@@ -23,7 +23,7 @@ import grpc.aio
 
 from softswitch.errors import EngineUnavailable, PipelineError
 from softswitch.ports import Port
-from softswitch.ports.interface import interface_counters
+from softswitch.ports.interface import KernelCounts, interface_counters
 from softswitch.program.expressions import BoolConstant
 from softswitch.server.device import Device
 from softswitch.server.introspection_requests import SERVICE, Request, StatsRequest, TraceRequest, read_request
@@ -56,6 +56,8 @@ class Surroundings:
     cpu_port: int | None
     unknown_port: Callable[[], int]
     """How many frames went to ports that do not exist."""
+    kernel_counts: Callable[[], KernelCounts]
+    """What the kernel did at the ports."""
     engine: Callable[[], str]
     """What switches packets: xdp or python."""
     why_python: Callable[[], str | None]
@@ -89,14 +91,14 @@ class Introspection:
         pipeline = self._device.pipelines.committed
         around = self._surroundings
         timed = None if pipeline is None or not seconds else await self._measure(pipeline.switch, seconds)
-        engine = around.engine()
+        engine, kernel = around.engine(), around.kernel_counts()
         answer: dict[str, Any] = {
             "uptime_s": round(time.monotonic() - self._started, 3),
             "engine": {"name": engine, "reason": around.why_python() if engine == "python" else None},
-            "ports": ports_part(around.ports, interface_counters(), in_kernel=engine != "python"),
+            "ports": ports_part(around.ports, interface_counters(), kernel),
             "program": None,
         }
-        answer |= device_part(self._device, around.ports, around.unknown_port())
+        answer |= device_part(self._device, around.ports, around.unknown_port(), kernel)
         if pipeline is not None:
             part = switch_part(pipeline.switch)
             answer["drops"] = _sums(answer["drops"], part.pop("drops"))

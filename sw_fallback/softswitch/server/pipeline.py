@@ -136,11 +136,12 @@ class PipelineStore:
     def __init__(
         self,
         load: LoadSwitch,
-        activate: Callable[[Pipeline], None],
+        activate: Callable[[Pipeline], Pipeline | None],
         rename: Callable[[Pipeline], None] = lambda pipeline: None,
     ) -> None:
-        """`activate` is told the pipeline whose switch is to get the packets, before it is committed; it raises
-        `PipelineError` where that cannot be. `rename` is told of one that got another cookie."""
+        """`activate` is told the pipeline whose switch is to get the packets, before it is committed; it may
+        return another one with the same state that got them in its place, and raises `PipelineError` or `Refusal`
+        where neither can be. `rename` is told of one that got another cookie."""
         self._load = load
         self._activate = activate
         self._rename = rename
@@ -173,14 +174,17 @@ class PipelineStore:
     def _commit(self, pipeline: Pipeline) -> None:
         """Let this pipeline's switch have the packets; what was there before is closed."""
         try:
-            self._activate(pipeline)
+            running = self._activate(pipeline) or pipeline
         except PipelineError as error:
             pipeline.switch.close()
             raise Refusal(Code.INTERNAL, str(error)) from error
-        for old in (self.committed, self._saved):
-            if old is not None and old is not pipeline:
+        except Refusal:
+            pipeline.switch.close()
+            raise
+        for old in {self.committed, self._saved, pipeline}:
+            if old is not None and old is not running:
                 old.switch.close()
-        self.committed, self._saved = pipeline, None
+        self.committed, self._saved = running, None
 
     def prepare(self, request: p4r.SetForwardingPipelineConfigRequest) -> Pipeline | None:
         """The slow part of a request, which changes nothing: load and verify its config, if it has to have one.
