@@ -37,6 +37,8 @@ COMMAND = "make bench NAME=xdp"
 UNIT = "ns/packet"
 FLOWS = 1 << 20
 """A million, as a power of two."""
+LINES = 1 << 21
+"""Lines of 64 bytes, as many as a million sessions take."""
 NEW_FLOWS = 1 << 24
 """More than are sent: each SYN is of a session of its own."""
 NEW_IN_A_ROUND = 40_000
@@ -232,31 +234,34 @@ def new_clients() -> Iterator[Host]:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One family's timings by "1 flow" and "1 million flows", then by what happens."""
+    """One family's timings, each by what happens to the packets."""
 
-    established: Mapping[str, Mapping[str, Timing]]
-    new: Mapping[str, Mapping[str, Timing]]
+    one: Mapping[str, Timing]
+    """Packets of one established session, which alone is known."""
+    crowded: Mapping[str, Timing]
+    """The same while a million are known."""
+    many: Mapping[str, Timing]
+    """Packets of a million established sessions."""
+    new: Mapping[str, Timing]
+    """Packets of new sessions, while one is known."""
+    new_crowded: Mapping[str, Timing]
+    """The same while a million are known."""
 
 
 def measured(family: int, rounds: int) -> Measured:
     """With one session known, then with a million."""
-    load = Load(rounds=rounds)
-    new_load = Load(NEW_IN_A_ROUND, rounds, warm_up=1000)
+    load, new_load = Load(rounds=rounds), Load(NEW_IN_A_ROUND, rounds, warm_up=1000)
     clients = new_clients()
-    old: dict[str, Mapping[str, Timing]] = {}
-    fresh: dict[str, Mapping[str, Timing]] = {}
     with Balancer(family) as balancer:
-        for what, flows in (("1 flow", 1), ("1 million flows", FLOWS)):
-            if flows > 1:
-                balancer.know(Frames(balancer.use("nat").request(payload=PAYLOAD), flows))
-            old[what] = established(balancer, flows, load)
-            fresh[what] = new(balancer, clients, new_load)
-    return Measured(old, fresh)
+        one, fresh = established(balancer, 1, load), new(balancer, clients, new_load)
+        balancer.know(Frames(balancer.use("nat").request(payload=PAYLOAD), FLOWS))
+        crowded, many = established(balancer, 1, load), established(balancer, FLOWS, load)
+        return Measured(one, crowded, many, fresh, new(balancer, clients, new_load))
 
 
 def random_read(load: Load) -> Timing:
-    """What a packet pays for a row that is in no cache: a million of the size of a session's."""
-    with RandomRead(FLOWS * 3 // 2) as memory, Rewinder(Frames(katran.tcp_frame())) as rewinder:
+    """What a packet pays for a row that is in no cache."""
+    with RandomRead(LINES) as memory, Rewinder(Frames(katran.tcp_frame())) as rewinder:
         return rewinder.time(memory.program, load)
 
 
@@ -267,32 +272,37 @@ def bare(timing: Timing) -> Reference:
 
 def rows_of(family: int, measured: Measured) -> list[Row]:
     """On one flow beside nothing, on a million beside one."""
-    one, many = "1 flow", "1 million flows"
     limits = {way.what: way.limit for way in WAYS}
+    twice, unslowed = AtMost(2, of_reference=True), AtMost(1.1, of_reference=True)
     made = []
-    for state, timings in (("established", measured.established), ("new", measured.new)):
-        for what, timing in timings[one].items():
-            title = f"IPv{family}, {state}, {what}"
-            limit = AtMost(limits.get(what, NEW_LIMIT))
-            made.append(Row(f"{title}, {one}", timing.net, UNIT, COMMAND, bare(timing), limit, timing.spread))
-            crowd, reference = timings[many][what], Reference(one, timing.net)
-            twice = AtMost(2, of_reference=True)
-            made.append(Row(f"{title}, {many}", crowd.net, UNIT, COMMAND, reference, twice, crowd.spread))
+    for what, timing in measured.one.items():
+        title, one = f"IPv{family}, established, {what}", Reference("1 flow", timing.net)
+        made.append(_row(f"{title}, 1 flow", timing, bare(timing), AtMost(limits[what])))
+        made.append(_row(f"{title}, 1 flow, 1 million known", measured.crowded[what], one, unslowed))
+        made.append(_row(f"{title}, 1 million flows", measured.many[what], one, twice))
+    for what, timing in measured.new.items():
+        title, one = f"IPv{family}, new, {what}", Reference("1 flow known", timing.net)
+        made.append(_row(title, timing, bare(timing), AtMost(NEW_LIMIT)))
+        made.append(_row(f"{title}, 1 million known", measured.new_crowded[what], one, twice))
     return made
 
 
+def _row(what: str, timing: Timing, reference: Reference, target: AtMost | None) -> Row:
+    return Row(what, timing.net, UNIT, COMMAND, reference, target, timing.spread)
+
+
 def beside_katran(ours: Measured, theirs: Mapping[str, Timing]) -> list[Row]:
-    """The same job: IPv4 TCP put into IP-in-IP of IPv4."""
-    made = []
-    for what, timing in theirs.items():
-        title = f"IPv4, established, {TUNNEL}, {what}"
-        if what == "new flow":
-            title, mine = "IPv4, new, TCP SYN", ours.new["1 flow"]["TCP SYN"]
-        else:
-            mine = ours.established[what][TUNNEL]
-        reference = Reference("Katran", timing.net)
-        target = AtMost(1.2, of_reference=True) if what != "new flow" else None
-        made.append(Row(f"{title}, beside Katran", mine.net, UNIT, COMMAND, reference, target, mine.spread))
+    """The same job: IPv4 TCP put into IP-in-IP of IPv4. A new flow has no target."""
+    limit = AtMost(1.2, of_reference=True)
+    same = {"1 flow": ours.one[TUNNEL], "1 million flows": ours.many[TUNNEL]}
+    made = [
+        _row(f"beside Katran: IPv4, established, {TUNNEL}, {what}", same[what], Reference("Katran", timing.net), limit)
+        for what, timing in theirs.items()
+        if what in same
+    ]
+    if "new flow" in theirs:
+        katran_new = Reference("Katran, IP-in-IP", theirs["new flow"].net)
+        made.append(_row("beside Katran: IPv4, new, TCP SYN, NAT", ours.new["TCP SYN"], katran_new, None))
     return made
 
 
@@ -309,8 +319,7 @@ def main() -> None:
     theirs = katran.measure() or {}
     rows = [*beside_katran(ipv4, theirs), *rows_of(4, ipv4), *rows_of(6, measured(6, given.rounds))]
     read = random_read(Load(rounds=given.rounds))
-    title = f"one read of memory that is in no cache, of {FLOWS * 3 // 2 * 64 / 1e6:.0f} MB"
-    rows.append(Row(title, read.net, UNIT, COMMAND, bare(read), spread=read.spread))
+    rows.append(_row(f"a program that reads one line of {LINES >> 14} MB by chance", read, bare(read), None))
     publish(__file__, "The XDP engine's time per packet", rows)
 
 

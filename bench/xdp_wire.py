@@ -82,7 +82,7 @@ def running_engine(service: Service) -> Iterator[None]:
             process.wait()
 
 
-def measure(rounds: int) -> dict[str, list[Passed]]:
+def measure(rounds: int, frames: int) -> dict[str, list[Passed]]:
     """Rounds of the bare redirect and of the engine, in turns, by `what`. Run inside the namespace."""
     service = Service(4, "tcp", "nat", members=(MEMBER_1, FAR))
     make_ports()
@@ -104,19 +104,19 @@ def measure(rounds: int) -> dict[str, list[Passed]]:
         for number in range(rounds + 1):
             for title, both in ways.items():
                 for cores, words in CORES.items():
-                    took = passed(both[:cores], FRAMES)
+                    took = passed(both[:cores], frames)
                     if number:  # the first round warms up
                         results.setdefault(f"{title}, {words}", []).append(took)
     return results
 
 
-def measured_in_namespace(rounds: int) -> dict[str, list[Passed]] | None:
+def measured_in_namespace(rounds: int, frames: int = FRAMES) -> dict[str, list[Passed]] | None:
     """`measure` in a namespace of its own; None, with the reason printed, where that cannot be."""
     reason = missing("xdp")
     if reason is not None:
         print(f"the XDP engine over veth not measured: {reason}")
         return None
-    command = inside_namespace("bench.xdp_wire", "--inside", "--rounds", str(rounds))
+    command = inside_namespace("bench.xdp_wire", "--inside", "--rounds", str(rounds), "--frames", str(frames))
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if finished.returncode != 0:
         raise SystemExit(f"XDP engine over veth: {finished.stdout}{finished.stderr}")
@@ -155,9 +155,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
+    parser.add_argument("--frames", type=int, default=FRAMES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.inside:
-        results = measure(given.rounds)
+        results = measure(given.rounds, given.frames)
         print(
             json.dumps({what: [(one.rate, one.lost, one.sent) for one in rounds] for what, rounds in results.items()})
         )

@@ -41,11 +41,10 @@ class Way:
             self._object = undo.enter_context(
                 Object.load(compiled(_SOURCE, {"FRAME": len(frame)}), name="wire", rodata={"template": frame})
             )
-            sink = self._object.programs["sink"]
-            undo.enter_context(
-                Attachment.attach(sink, self._enters)
-            )  # an interface without a program has no live frames
-            self._end = undo.enter_context(Attachment.attach(sink, socket.if_nametoindex(leaves)))
+            programs = self._object.programs
+            # without a program, an interface has no live frames
+            undo.enter_context(Attachment.attach(programs["discard"], self._enters))
+            self._end = undo.enter_context(Attachment.attach(programs["sink"], socket.if_nametoindex(leaves)))
             self._held = undo.pop_all()
 
     def __enter__(self) -> Way:
@@ -129,10 +128,11 @@ def connect_bare(interfaces: Iterable[tuple[str, str]]) -> Iterator[None]:
 
 
 def make_links(pairs: Iterable[tuple[str, str]]) -> None:
-    """Veth pairs, up, without offloads. Run inside a network namespace of their own."""
+    """Veth pairs, up, without offloads and IPv6 of the kernel's own."""
     for pair in pairs:
         _run("ip", "link", "add", pair[0], "type", "veth", "peer", "name", pair[1])
         for end in pair:
+            Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
             _run("ethtool", "-K", end, *_QUIET)
             _run("ip", "link", "set", end, "up")
 

@@ -70,6 +70,12 @@ int sink(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
+SEC("xdp")
+int discard(struct xdp_md *ctx)
+{
+	return XDP_DROP;
+}
+
 // The last frame, to be looked at.
 SEC("xdp")
 int keep(struct xdp_md *ctx)
