@@ -133,7 +133,7 @@ SUBJECTS = {
 }
 
 
-@pytest.fixture(scope="module", params=SUBJECTS.values(), ids=SUBJECTS.keys())
+@pytest.fixture(scope="module", params=SUBJECTS.values(), ids=list(SUBJECTS))
 def subject(request: pytest.FixtureRequest) -> Subject:
     found: Subject = request.param
     return found
@@ -181,6 +181,9 @@ def test_whatever_is_written_between(subject: Subject, stage: Stage, seeds: list
         pair.compare()
         pair.compare_idle()
         story.end()
+
+
+Change = Callable[[Switch], object]
 
 
 class Story:
@@ -241,30 +244,31 @@ class Story:
     def _other(self, dice: Random) -> None:
         """A counter, a meter, a register, or a default action."""
         pair, random, info = self._pair, self._random, self._pair.python.p4info
-        writes: list[tuple[str, Callable[[Switch], object]]] = []
+        writes: list[tuple[str, Change]] = []
         for counter in info.counters.values():
-            index, value = dice.randrange(counter.size + 1), random.counter(dice)
-            writes.append(
-                (f"{counter.name}[{index}]", lambda s, c=counter, i=index, v=value: s.set_counter(c.id, i, v))
-            )
+            index = dice.randrange(counter.size + 1)
+            change = changing(Switch.set_counter, counter.id, index, random.counter(dice))
+            writes.append((f"{counter.name}[{index}]", change))
         for meter in info.meters.values():
-            index, config = dice.randrange(meter.size + 1), random.meter(dice)
-            writes.append((f"{meter.name}[{index}]", lambda s, m=meter, i=index, c=config: s.set_meter(m.id, i, c)))
+            index = dice.randrange(meter.size + 1)
+            writes.append((f"{meter.name}[{index}]", changing(Switch.set_meter, meter.id, index, random.meter(dice))))
         for register in info.registers.values():
             index, cell = dice.randrange(register.size + 1), dice.getrandbits(register.width)
-            writes.append(
-                (f"{register.name}[{index}]", lambda s, r=register, i=index, v=cell: s.set_register(r.id, i, v))
-            )
+            writes.append((f"{register.name}[{index}]", changing(Switch.set_register, register.id, index, cell)))
         for key in [key for key in self._held if isinstance(key, TableKey)]:
-            value, config = random.counter(dice), random.meter(dice)
-            writes.append((f"counter of {key}", lambda s, k=key, v=value: s.set_direct_counter(k, v)))
-            writes.append((f"meter of {key}", lambda s, k=key, c=config: s.set_direct_meter(k, c)))
+            writes.append((f"counter of {key}", changing(Switch.set_direct_counter, key, random.counter(dice))))
+            writes.append((f"meter of {key}", changing(Switch.set_direct_meter, key, random.meter(dice))))
         for table in info.tables.values():
             call = random.call(dice, table) if dice.random() < 0.8 else None
-            writes.append((f"default of {table.name}", lambda s, t=table, c=call: s.set_default_action(t.id, c)))
+            writes.append((f"default of {table.name}", changing(Switch.set_default_action, table.id, call)))
         if writes:
-            what, write = dice.choice(writes)
-            pair.apply(write, what)
+            what, change = dice.choice(writes)
+            pair.apply(change, what)
+
+
+def changing(method: Callable[..., object], *arguments: object) -> Change:
+    """A call of a method of whichever switch."""
+    return lambda switch: method(switch, *arguments)
 
 
 def key_of(entity: Entity) -> EntityKey:

@@ -51,7 +51,7 @@ LACKS = {
 }
 
 
-@pytest.fixture(params=LACKS.values(), ids=LACKS.keys())
+@pytest.fixture(params=LACKS.values(), ids=list(LACKS))
 def lack(request: pytest.FixtureRequest) -> Lack:
     found: Lack = request.param
     return found
