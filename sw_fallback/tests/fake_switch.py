@@ -26,6 +26,7 @@ from softswitch.entities import (
     TableKey,
 )
 from softswitch.errors import EntryExists, EntryNotFound, NotPermitted, StillReferenced, TableFull
+from softswitch.stats import Stats
 from softswitch.switch import Entity, EntityKey, GroupKey, MemberKey, MulticastKey, SessionKey, Switch
 
 CPU_PORT = 255
@@ -37,6 +38,7 @@ class FakeSwitch:
     def __init__(self) -> None:
         self.now = 0
         self.kernel = None
+        self.stats = Stats()
         self.flushed = 0
         self.closed = False
         self.kept: dict[EntityKey, Entity] = {}

@@ -210,4 +210,4 @@ def test_help_tells_of_every_subcommand(capsys: pytest.CaptureFixture[str]) -> N
         assert ("PATH" if name == "unpin" else "--grpc-server-addr") in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["--help"])
-    assert "{stats,dump-c,trace}" in capsys.readouterr().out
+    assert "{stats,dump-c,trace,unpin}" in capsys.readouterr().out
