@@ -24,8 +24,8 @@ _LOOK_AFTER_S = 1.0
 """How often an interface that went away is looked for, and counters are."""
 _COUNTED_FAULTS = {
     "receive_dropped": "frames arrive faster than they are switched and are dropped (said once)",
-    "oversized": "frames above the MTU are dropped: turn segmentation offload off where they come from, `ethtool -K PEER tso off "
-    "gso off`, and receive offload here, `ethtool -K INTERFACE gro off` (said once)",
+    "oversized": "frames above the MTU are dropped: turn segmentation offload off where they come from, "
+    "`ethtool -K PEER tso off gso off`, and receive offload here, `ethtool -K INTERFACE gro off` (said once)",
 }
 """What an operator should know when it is first counted."""
 
