@@ -46,7 +46,9 @@ class Life:
         self._legacy: Legacy | None = None
         self._before_start = before_start
         self.keeper = Keeper(path, given)
-        self.store = PipelineStore(self._load, self._activate, lambda pipeline: self.keeper.rename(pipeline, self.engine))
+        self.store = PipelineStore(
+            self._load, self._activate, lambda pipeline: self.keeper.rename(pipeline, self.engine)
+        )
         found = self.keeper.found()
         if found is None:
             if given is not None:

@@ -142,14 +142,14 @@ class TestAttachment:
 
     def test_two_at_once(self, one: int, dropping: Object) -> None:
         with Attachment.attach(dropping.programs["count"], one):
-            with pytest.raises(KernelError, match="to one: another one is attached already .*`\\)$") as caught:
+            with pytest.raises(KernelError, match=r"to one: another one is attached already .*`\)$") as caught:
                 Attachment.attach(dropping.programs["shorten"], one)
             assert caught.value.errno == errno.EBUSY
         Attachment.attach(dropping.programs["shorten"], one).close()
 
     def test_an_mtu_that_is_too_large(self, space: Namespace, one: int, dropping: Object) -> None:
         space.ip("link", "set", "two", "mtu", "9000")
-        with pytest.raises(KernelError, match="the MTU of its peer must be at most \\d+ bytes$") as caught:
+        with pytest.raises(KernelError, match=r"the MTU of its peer must be at most \d+ bytes$") as caught:
             Attachment.attach(dropping.programs["count"], one)
         limit = int(str(caught.value).partition("at most ")[2].partition(" bytes")[0])
         space.ip("link", "set", "two", "mtu", str(limit + 1))

@@ -70,7 +70,6 @@ class Keeper:
         try:
             self._restore(found, load, start)
         finally:
-            gc.freeze()
             gc.enable()
 
     def _restore(self, found: Generation, load: Callable[[], Pipeline], start: Callable[[Pipeline], None]) -> None:
