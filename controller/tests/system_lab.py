@@ -100,14 +100,20 @@ class SystemLab:
     """By client: the sessions that are held, address, port and VIP to member."""
 
     @classmethod
-    def build(cls, lab: Lab, target: Target = Target.SOFTSWITCH, engine: Engine = Engine.AUTO) -> SystemLab:
+    def build(
+        cls,
+        lab: Lab,
+        target: Target = Target.SOFTSWITCH,
+        engine: Engine = Engine.AUTO,
+        options: tuple[str, ...] = (),
+    ) -> SystemLab:
         """Network, traffic servers, switch, relay, controller, clients."""
         build_network(lab, ALL_MEMBERS)
         argv = [sys.executable, str(HERE / "relay.py"), str(RELAY_PORT), SWITCH_ADDRESS.rpartition(":")[2]]
         relay = Conversation(lab.start(DEPOT, "relay", *argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         watch = lab.start("lan", "resets", sys.executable, str(HERE / "reset_watch.py"))
         wait_until(lambda: "watching" in watch.log.read_text(), 5.0, "resets are watched")
-        system = cls(lab, Box(lab, target, f"127.0.0.1:{RELAY_PORT}", engine), relay, watch)
+        system = cls(lab, Box(lab, target, f"127.0.0.1:{RELAY_PORT}", engine, options), relay, watch)
         for member in ALL_MEMBERS:
             for vip in DSR.values():
                 give_vip(lab, member, vip)

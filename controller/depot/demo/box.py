@@ -73,6 +73,8 @@ class Box:
     """Where the controller finds the switch."""
     engine: Engine = Engine.AUTO
     """Of the software switch."""
+    options: tuple[str, ...] = ()
+    """More arguments for the software switch."""
     switch: Process | None = None
     """The switch program, once started."""
     controller: Process | None = None
@@ -103,7 +105,7 @@ class Box:
             argv = [self.target.program, "--no-p4", *ports, "--device-id", "1", "--notifications-addr", events]
             argv += ["--", *server]
         else:
-            engine = ["--engine", self.engine.value]
+            engine = ["--engine", self.engine.value, *self.options]
             argv = [program(self.target.program), *ports, "--device-id", "1", *engine, *server]
         self.switch = switch = self.lab.start(DEPOT, "switch", *argv)
         port = int(SWITCH_ADDRESS.rpartition(":")[2])
