@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytest
 from finsy.proto import p4r
 from sw_fallback.tests.entities_program import (
+    ACL,
     DELETE,
     INSERT,
     MAC,
@@ -179,6 +180,27 @@ class TestSameProgram:
         after = Life(path)
         assert after.state() == state
         after.stop()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_older_of_two_entries_with_one_priority_wins_as_before(path: Path, is_first: bool) -> None:
+    acl = (
+        "table_entry { table_id: $ACL priority: 10 match { field_id: 1 ternary { value: '\\001' mask: '%s' } } action {"
+    )
+    drop = entity(acl % "\\003" + " action { action_id: $DROP } } }")
+    mark = entity(acl % "\\001" + " action { action_id: $MARK } } }")
+    life = start(path, config())
+    life.write(INSERT, mac_entry(1, 2))
+    for one in (drop, mark) if is_first else (mark, drop):
+        life.write(INSERT, one)
+    life.write(MODIFY, drop)  # its age stays
+    for _ in range(2):
+        # the table after it forwards what was to be dropped; how often the entry was hit would not be told
+        key = life.pipeline.schema.tables[ACL].decode_key((drop if is_first else mark).table_entry)
+        assert next(life.switch.entries(ACL)).key == key
+        life.die()
+        life = Life(path)
+    life.stop()
 
 
 class TestCounts:
@@ -364,6 +386,45 @@ class TestTheFolder:
         life.keeper.clear()
         life.stop()
         assert list(path.iterdir()) == []
+
+
+class TestBuckets:
+    """Eight buckets of seven slots for 32 entries: some end up in a later one."""
+
+    def test_a_process_that_ended_between_a_slot_and_what_is_said_of_it(self, path: Path) -> None:
+        life = Life(path, with_sizes(mac_table=32))
+        for dst in range(32):
+            life.write(INSERT, mac_entry(dst, 3))
+        words = life.engine.legacy().maps["mac_table_buckets"].memory().cast("I")
+        fresh = 32
+        while not any(words[7::8]):
+            life.write(DELETE, mac_entry(fresh - 32))
+            life.write(INSERT, mac_entry(fresh, 3))
+            fresh += 1
+        for bucket in range(8):
+            words[8 * bucket + 7] = 0
+        life.die()
+        after = Life(path)
+        entries = list(range(fresh - 32, fresh))
+        assert [port for dst in entries for port, _ in after.switch.process(1, frame(dst))] == [3] * 32
+        for dst in entries:
+            after.write(DELETE, mac_entry(dst))
+        for dst in range(32):
+            after.write(INSERT, mac_entry(dst, 4))
+        assert [port for dst in range(32) for port, _ in after.switch.process(1, frame(dst))] == [4] * 32
+        after.stop()
+
+    def test_memory_that_does_not_fit_is_refused(self, path: Path) -> None:
+        life = start(path, config())
+        life.write(INSERT, mac_entry(1))
+        words = life.engine.legacy().maps["mac_table_rows"].memory().cast("Q")
+        place = next(iter(life.switch.entries(MAC)))
+        stride = life.engine.legacy().maps["mac_table_rows"].stride // 8
+        words[life.switch.place(place.key) * stride] ^= 1 << 40
+        life.die()
+        with pytest.raises((PinError, Refusal), match="does not fit the key of its row"):
+            Life(path)
+        assert life.keeper.folder.numbers(), "what was there stays there"
 
 
 class TestJournal:
