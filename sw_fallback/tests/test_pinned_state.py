@@ -190,12 +190,10 @@ def test_the_older_of_two_entries_with_one_priority_wins_as_before(path: Path, i
     drop = entity(acl % "\\003" + " action { action_id: $DROP } } }")
     mark = entity(acl % "\\001" + " action { action_id: $MARK } } }")
     life = start(path, config())
-    life.write(INSERT, mac_entry(1, 2))
     for one in (drop, mark) if is_first else (mark, drop):
         life.write(INSERT, one)
     life.write(MODIFY, drop)  # its age stays
     for _ in range(2):
-        # the table after it forwards what was to be dropped; how often the entry was hit would not be told
         key = life.pipeline.schema.tables[ACL].decode_key((drop if is_first else mark).table_entry)
         assert next(life.switch.entries(ACL)).key == key
         life.die()
@@ -244,6 +242,17 @@ class TestCounts:
         after = Life(path, other, before_start=lambda: [before.switch.process(1, frame(1)) for _ in range(5)] and None)
         assert self.counted(after, 1) == Counter(6, 6 * 64)
         after.stop()
+
+
+def test_digests_wait_for_the_next_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = start(path, config())
+    monkeypatch.setattr(before.engine, "poll", list)  # it never looks
+    before.switch.process(1, frame(1, src=0xABCD))
+    before.die()
+    after = Life(path)
+    after.switch.poll()
+    assert [members for _, members in after.switch.take_digests()] == [(0xABCD, 1)]
+    after.stop()
 
 
 class TestTimeouts:
