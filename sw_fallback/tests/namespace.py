@@ -49,15 +49,16 @@ def namespace(enter: bool = True) -> Iterator[Namespace]:
         made.ip("link", "set", "lo", "up")
         if enter:
             there = os.open(f"/run/netns/{made.name}", os.O_RDONLY | os.O_CLOEXEC)
-            _enter(there)
+            join(there)
             os.close(there)
         yield made
     finally:
-        _enter(home)
+        join(home)
         os.close(home)
         subprocess.run(["ip", "netns", "del", made.name], check=True, capture_output=True)
 
 
-def _enter(descriptor: int) -> None:
+def join(descriptor: int) -> None:
+    """Move this thread."""
     if _LIBC.setns(descriptor, _CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")

@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from finsy.proto import p4r
 from google.protobuf import text_format
+from sw_fallback.tests.crossing import Crossing, within
 from sw_fallback.tests.entities_program import INSERT, canonical, config, entity, mac_entry, update
 from sw_fallback.tests.namespace import Namespace, namespace
 from sw_fallback.tests.p4runtime_client import Client, SetRequest
@@ -69,50 +71,89 @@ class Lab:
 
     space: Namespace
     pins: Path
+    crossing: Crossing
+    switches: list[SoftswitchProcess] = field(default_factory=list)
 
     def arguments(self, *more: str) -> tuple[str, ...]:
         ports = ("-i", "1@near1", "-i", "2@near2", "--cpu-port", "255")
         return (*ports, "--engine", "xdp", "--pin", str(self.pins), *more)
 
     def start(self, *more: str) -> SoftswitchProcess:
-        return SoftswitchProcess(*self.arguments(*more)).__enter__()
+        """A process that ends with the test at the latest."""
+        return self.start_with(*self.arguments(*more))
+
+    def start_with(self, *arguments: str) -> SoftswitchProcess:
+        """The same with other arguments."""
+        switch = SoftswitchProcess(*arguments, prefix=self.space.exec())
+        self.switches.append(switch)
+        switch.__enter__()
+        self.crossing.target = switch.address
+        return switch
+
+    def client(self) -> Client:
+        """Of the process that was started last."""
+        return Client(self.crossing.address)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another command."""
         return subprocess.run(
-            [*command(), *arguments], capture_output=True, text=True, env=environment(), timeout=PATIENCE, check=False
+            [*self.space.exec(), *command(), *arguments],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=PATIENCE,
+            check=False,
         )
 
     def wire(self, number: int) -> None:
         """Make a port's interface and its peer."""
         self.space.veth(f"near{number}", f"far{number}")
-        subprocess.run(["ethtool", "-K", f"far{number}", "gro", "on"], check=True, capture_output=True)
+        switch_on = self.space.exec("ethtool", "-K", f"far{number}", "gro", "on")
+        subprocess.run(switch_on, check=True, capture_output=True)
 
     def programs(self) -> list[bool]:
         """Whether the ports' interfaces have one."""
-        return [attached_program(socket.if_nametoindex(name)) != 0 for name in ("near1", "near2")]
+        names = ("near1", "near2")
+        return within(self.space, lambda: [attached_program(socket.if_nametoindex(name)) != 0 for name in names])
+
+    def socket(self, interface: str, protocol: int = 0) -> socket.socket:
+        """A raw one."""
+        made = within(self.space, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol)))
+        made.bind((interface, protocol))
+        return made
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    with bpffs(tmp_path) as folder, namespace() as space:
-        made = Lab(space, folder / "switch")
+    with bpffs(tmp_path) as folder, lab_at(folder / "switch") as made:
+        yield made
+
+
+@contextmanager
+def lab_at(pins: Path) -> Iterator[Lab]:
+    """A namespace with all that is in it; when it ends no process is left."""
+    with namespace(enter=False) as space:
+        made = Lab(space, pins, Crossing(space))
         made.wire(1)
         made.wire(2)
-        yield made
+        try:
+            yield made
+        finally:
+            for switch in made.switches:
+                switch.stop()
+            made.crossing.close()
 
 
 class Stream:
     """Numbered packets from `far1`, one each millisecond, and those that arrive at `far2`."""
 
-    def __init__(self) -> None:
+    def __init__(self, lab: Lab) -> None:
         self.sent = 0
         self.received: list[int] = []
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
-        self._sink = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETHER_TYPE))
+        self._source, self._sink = lab.socket("far1"), lab.socket("far2", ETHER_TYPE)
         self._sink.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE: the test may be slow
-        self._sink.bind(("far2", ETHER_TYPE))
         self._sink.settimeout(1.0)
 
     def __enter__(self) -> Stream:
@@ -126,6 +167,7 @@ class Stream:
         for thread in self._threads:
             thread.join()
         self._sink.close()
+        self._source.close()
 
     def go_on(self) -> None:
         """Wait for two hundred more packets to be sent, and for the last one to arrive."""
@@ -141,11 +183,9 @@ class Stream:
 
     def _send(self) -> None:
         head = DST.to_bytes(6, "big") + bytes(6) + ETHER_TYPE.to_bytes(2, "big")
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as source:
-            source.bind(("far1", 0))
-            while not self._ended.wait(0.001):
-                source.send(head + struct.pack("!I", self.sent) + bytes(46))
-                self.sent += 1
+        while not self._ended.wait(0.001):
+            self._source.send(head + struct.pack("!I", self.sent) + bytes(46))
+            self.sent += 1
 
     def _receive(self) -> None:
         while True:
@@ -156,15 +196,15 @@ class Stream:
                     return
 
 
-async def set_up(switch: SoftswitchProcess) -> None:
-    async with Client(switch.address) as client:
+async def set_up(lab: Lab) -> None:
+    async with lab.client() as client:
         await client.lead()
         await client.write(*(update(INSERT, one) for one in ENTITIES))
 
 
-async def read(switch: SoftswitchProcess) -> list[str]:
+async def read(lab: Lab) -> list[str]:
     """All that can be read."""
-    async with Client(switch.address) as client:
+    async with lab.client() as client:
         return sorted(map(str, await client.read(*WHOLE_STATE)))
 
 
@@ -173,17 +213,11 @@ def end(switch: SoftswitchProcess, number: signal.Signals) -> None:
     switch.stop()
 
 
-def send(interface: str, packet: bytes) -> None:
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as source:
-        source.bind((interface, 0))
-        source.send(packet)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 async def test_no_packet_is_lost_while_the_process_is_replaced(lab: Lab, number: signal.Signals) -> None:
     switch = lab.start()
-    await set_up(switch)
-    with Stream() as stream:
+    await set_up(lab)
+    with Stream(lab) as stream:
         for _ in range(3):
             end(switch, number)
             stream.go_on()
@@ -197,16 +231,16 @@ async def test_no_packet_is_lost_while_the_program_is_replaced(lab: Lab, tmp_pat
     """Another size of a table: other maps, other code."""
     files = [_write_program(tmp_path, size) for size in (65536, 1000)]
     switch = lab.start("--p4info", str(files[0][0]), "--config", str(files[0][1]))
-    async with Client(switch.address) as client:
+    async with lab.client() as client:
         await client.lead(program=False)
         await client.write(*(update(INSERT, one) for one in ENTITIES))
-    with Stream() as stream:
+    with Stream(lab) as stream:
         for p4info, device in (files[1], files[0]):
             end(switch, signal.SIGTERM)
             stream.go_on()
             switch = lab.start("--p4info", str(p4info), "--config", str(device))
             stream.go_on()
-    async with Client(switch.address) as client:
+    async with lab.client() as client:
         (counted,) = await client.read(entity("direct_counter_entry { table_entry { table_id: $MAC } }"))
     switch.stop()
     assert stream.lost == 0
@@ -231,14 +265,14 @@ def _write_program(folder: Path, size: int) -> tuple[Path, Path]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 async def test_clients_find_everything_as_it_was(lab: Lab, number: signal.Signals) -> None:
     switch = lab.start()
-    await set_up(switch)
-    with Stream():
+    await set_up(lab)
+    with Stream(lab):
         pass
-    before = await read(switch)
+    before = await read(lab)
     end(switch, number)
     switch = lab.start()
-    assert await read(switch) == before
-    async with Client(switch.address) as client:
+    assert await read(lab) == before
+    async with lab.client() as client:
         found = await client.stub.GetForwardingPipelineConfig(p4r.GetForwardingPipelineConfigRequest(device_id=1))
         assert found.config == config()
     switch.stop()
@@ -246,12 +280,13 @@ async def test_clients_find_everything_as_it_was(lab: Lab, number: signal.Signal
 
 async def test_a_new_sessions_digest_comes_after_a_crash(lab: Lab) -> None:
     switch = lab.start()
-    await set_up(switch)
+    await set_up(lab)
     end(switch, signal.SIGKILL)
     switch = lab.start()
-    async with Client(switch.address) as client:
+    async with lab.client() as client:
         await client.lead(program=False)
-        send("far1", DST.to_bytes(6, "big") + bytes.fromhex("0a0b0c0d0e0f") + b"\x12\x34" + bytes(50))
+        with lab.socket("far1") as source:
+            source.send(DST.to_bytes(6, "big") + bytes.fromhex("0a0b0c0d0e0f") + b"\x12\x34" + bytes(50))
         digest = (await client.hear()).digest
         (source, _) = digest.data[0].struct.members
         assert source.bitstring == bytes.fromhex("0a0b0c0d0e0f")
@@ -260,13 +295,13 @@ async def test_a_new_sessions_digest_comes_after_a_crash(lab: Lab) -> None:
 
 async def test_an_entry_that_packets_hit_meanwhile_is_not_idle(lab: Lab) -> None:
     switch = lab.start()
-    await set_up(switch)
+    await set_up(lab)
     end(switch, signal.SIGKILL)
-    with Stream() as stream:
+    with Stream(lab) as stream:
         before = time.monotonic_ns()
         stream.go_on()
     switch = lab.start()
-    async with Client(switch.address) as client:
+    async with lab.client() as client:
         (entry,) = await client.read(entity("table_entry { table_id: $MAC time_since_last_hit {} }"))
         last_hit = time.monotonic_ns() - entry.table_entry.time_since_last_hit.elapsed_ns
     switch.stop()
@@ -275,12 +310,12 @@ async def test_an_entry_that_packets_hit_meanwhile_is_not_idle(lab: Lab) -> None
 
 async def test_an_idle_entry_is_told_after_a_crash(lab: Lab) -> None:
     switch = lab.start()
-    async with Client(switch.address) as client:
+    async with lab.client() as client:
         await client.lead()
         await client.write(update(INSERT, mac_entry(9, 2, "idle_timeout_ns: 1000000000")))
     end(switch, signal.SIGKILL)
     switch = lab.start()
-    async with Client(switch.address) as client:
+    async with lab.client() as client:
         await client.lead(program=False)
         told = (await client.hear()).idle_timeout_notification
         assert told.table_entry[0].match[0].exact.value == canonical(9)
@@ -290,8 +325,7 @@ async def test_an_idle_entry_is_told_after_a_crash(lab: Lab) -> None:
 def test_without_it_nothing_stays(lab: Lab) -> None:
     arguments = lab.arguments()
     at = arguments.index("--pin")
-    with SoftswitchProcess(*arguments[:at]) as switch:
-        os.kill(switch.pid, signal.SIGKILL)
+    end(lab.start_with(*arguments[:at]), signal.SIGKILL)
     assert lab.programs() == [False, False]
 
 
@@ -306,7 +340,7 @@ async def test_a_second_process_is_refused(lab: Lab) -> None:
 
 async def test_unpin_ends_it(lab: Lab) -> None:
     switch = lab.start()
-    await set_up(switch)
+    await set_up(lab)
     end(switch, signal.SIGKILL)
     assert lab.programs() == [True, True]
     done = lab.run("unpin", str(lab.pins))
@@ -319,7 +353,7 @@ async def test_unpin_ends_it(lab: Lab) -> None:
 async def test_a_start_that_fails_leaves_nothing(lab: Lab, tmp_path: Path) -> None:
     p4info, device = _write_program(tmp_path, 1000)
     program = ("--p4info", str(p4info), "--config", str(device))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with within(lab.space, lambda: socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = lab.run("--grpc-server-addr", address, *lab.arguments(*program))
         assert done.returncode == 1
@@ -335,18 +369,18 @@ async def test_a_start_that_fails_leaves_nothing(lab: Lab, tmp_path: Path) -> No
 
 async def test_interfaces_that_change_meanwhile(lab: Lab) -> None:
     switch = lab.start()
-    await set_up(switch)
+    await set_up(lab)
     end(switch, signal.SIGTERM)
     lab.space.ip("link", "del", "near2")
     lab.wire(2)
     switch = lab.start()
-    with Stream() as stream:
+    with Stream(lab) as stream:
         pass
     assert stream.lost == 0
     end(switch, signal.SIGTERM)
     arguments = ("-i", "1@near1", "--cpu-port", "255", "--engine", "xdp", "--pin", str(lab.pins))
-    with SoftswitchProcess(*arguments):
-        assert lab.programs() == [True, False]
+    lab.start_with(*arguments)
+    assert lab.programs() == [True, False]
 
 
 def test_the_python_engine_has_no_pins() -> None:
@@ -364,15 +398,12 @@ def test_the_python_engine_has_no_pins() -> None:
 async def test_an_interface_of_another_namespace_is_left_alone(lab: Lab) -> None:
     """The same numbers and the same folder, but another namespace: the links there are of no use here."""
     switch = lab.start()
-    await set_up(switch)
+    await set_up(lab)
     end(switch, signal.SIGKILL)
-    with namespace() as other:
-        here = Lab(other, lab.pins)
-        here.wire(1)
-        here.wire(2)
+    with lab_at(lab.pins) as here:
         switch = here.start()
         assert here.programs() == [True, True]
-        with Stream() as stream:
+        with Stream(here) as stream:
             pass
         switch.stop()
         assert stream.lost == 0
@@ -381,8 +412,8 @@ async def test_an_interface_of_another_namespace_is_left_alone(lab: Lab) -> None
 
 async def test_a_program_for_the_python_engine_leaves_nothing(lab: Lab) -> None:
     arguments = [text if text != "xdp" else "auto" for text in lab.arguments()]
-    switch = SoftswitchProcess(*arguments).__enter__()
-    async with Client(switch.address) as client:
+    switch = lab.start_with(*arguments)
+    async with lab.client() as client:
         await client.lead()
         assert lab.programs() == [True, True]
         await client.set_config(SetRequest.VERIFY_AND_COMMIT, stacks())
