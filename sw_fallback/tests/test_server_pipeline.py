@@ -111,6 +111,10 @@ def test_a_switch_that_cannot_have_the_packets_is_refused_and_the_old_one_stays(
     refuse = True
     assert code_of(store, SetRequest.VERIFY_AND_COMMIT, config(cookie=2)) == Code.INTERNAL
     assert answer(store).cookie.cookie == 1
+    change(store, SetRequest.VERIFY_AND_SAVE, config(cookie=3))
+    assert code_of(store, SetRequest.COMMIT) == Code.INTERNAL
+    assert code_of(store, SetRequest.COMMIT) == Code.NOT_FOUND
+    assert answer(store).cookie.cookie == 1
 
 
 def test_another_pipeline_may_take_the_packets_in_its_place() -> None:

@@ -175,11 +175,12 @@ class PipelineStore:
         """Let this pipeline's switch have the packets; what was there before is closed."""
         try:
             running = self._activate(pipeline) or pipeline
-        except PipelineError as error:
+        except (PipelineError, Refusal) as error:
             pipeline.switch.close()
-            raise Refusal(Code.INTERNAL, str(error)) from error
-        except Refusal:
-            pipeline.switch.close()
+            if pipeline is self._saved:
+                self._saved = None
+            if isinstance(error, PipelineError):
+                raise Refusal(Code.INTERNAL, str(error)) from error
             raise
         for old in {self.committed, self._saved, pipeline}:
             if old is not None and old is not running:
