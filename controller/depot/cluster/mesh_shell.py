@@ -219,7 +219,7 @@ class MeshShell:
             task.cancel()
             self.mesh.disconnected(number, self.now())
 
-    def called(self, transport: asyncio.Transport, caller: asyncio.Protocol) -> None:
+    def called(self, transport: asyncio.Transport, caller: _Caller) -> None:
         """Somebody has called: have TLS done, then let the core hear it."""
         if self._stopped or len(self._callers) >= MOST_STRANGERS:
             transport.abort()
@@ -229,7 +229,7 @@ class MeshShell:
         self._callers.add(task)
         task.add_done_callback(self._callers.discard)
 
-    async def _welcome(self, transport: asyncio.Transport, caller: asyncio.Protocol) -> None:
+    async def _welcome(self, transport: asyncio.Transport, caller: _Caller) -> None:
         address = _address(transport)
         if self._tls is not None:
             try:
@@ -251,6 +251,8 @@ class MeshShell:
         line = self._lines[number] = _Line(self, number, is_call=False)
         line.connection_made(transport)
         transport.set_protocol(line)
+        if caller.early:
+            self.mesh.receive(number, bytes(caller.early), self.now())
         if transport.is_closing():
             self.lost(number, "")
         else:
@@ -279,9 +281,14 @@ class _Caller(asyncio.Protocol):
 
     def __init__(self, shell: MeshShell) -> None:
         self._shell = shell
+        self.early = bytearray()
+        """What came with the last message of TLS."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._shell.called(cast("asyncio.Transport", transport), self)
+
+    def data_received(self, data: bytes) -> None:
+        self.early += data
 
 
 class _Line(asyncio.Protocol):
