@@ -364,6 +364,27 @@ class TestEnds:
         assert len(fig.b.mesh.database) == 1
         assert len(fig.server_answers("SA")) == 1
 
+    def test_ports_used_again_before_the_end_was_told(self) -> None:
+        fig = Fig1()
+        fig.client_says("S")
+        fig.client_says("R")
+        fig.world.advance(0.1)
+        fig.world.told.clear()
+        (syn,) = fig.client_says("S")
+        assert syn[TCP].flags == "S"
+        fig.world.advance(5.0)
+        assert len(fig.b.mesh.database) == 1
+
+    def test_a_bypassed_connection_is_withdrawn_when_it_is_silent(self) -> None:
+        fig = Fig1(more=TestPolicy.BYPASS + INTERCEPT)
+        fig.client_says("S", dport=443)
+        fig.client_says("FA", dport=443)
+        fig.world.advance(10.0)
+        assert len(fig.b.mesh.database) == 1  # the server may go on
+        fig.world.advance(120.0)
+        assert len(fig.b.mesh.database) == 0
+        assert fig.entries(fig.a) == {}
+
     def test_entries_that_nobody_uses_leave_the_switch_and_come_back(self) -> None:
         fig = Fig1()
         fig.client_says("S")
