@@ -6,9 +6,21 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from depot.p4runtime.packets import DropReason, PuntReason
+from depot.p4runtime.packets import DropReason, PuntReason, Submission
 
-__all__ = ["CPU_PORT", "Case", "Digest", "DropReason", "Entry", "Outcome", "PacketIn", "PuntReason", "Step", "Submit"]
+__all__ = [
+    "CPU_PORT",
+    "Case",
+    "Digest",
+    "DropReason",
+    "Entry",
+    "Outcome",
+    "PacketIn",
+    "PuntReason",
+    "Step",
+    "Submission",
+    "Submit",
+]
 
 CPU_PORT = 255
 
@@ -19,14 +31,17 @@ class Entry:
 
     table: str
     match: Mapping[str, int | tuple[int, int]]
-    """Field to value; (value, prefix length in bits) for a longest-prefix field, 0: every address."""
+    """Field to value. (value, prefix length in bits) for a longest-prefix field, 0: every address; (value, mask) for a
+    ternary one, (low, high) for a range. An optional, ternary or range field that is left out may be anything."""
     action: str
     params: Mapping[str, int] = field(default_factory=dict)
+    priority: int = 0
+    """Above zero where the table has optional, ternary or range fields; the highest decides."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """What names the entry within the switch."""
-        return (self.table, tuple(sorted(self.match.items())))
+        return (self.table, tuple(sorted(self.match.items())), self.priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +53,14 @@ class PacketIn:
     payload: bytes
     detail: int = 0
     address: int = 0
-    """Zero but for `NEIGHBOUR_UNRESOLVED`: elsewhere the program gives it no meaning."""
+    from_peer: int = 0
+    """1: a peer's tunnel brought it."""
 
     @classmethod
     def of(cls, header: Mapping[str, int], payload: bytes) -> PacketIn:
         """From the fields of a `packet_in` header."""
-        address = header["address"] if header["reason"] == PuntReason.NEIGHBOUR_UNRESOLVED else 0
-        return cls(header["reason"], header["ingress_port"], payload, header["detail"], address)
+        reason, port = header["reason"], header["ingress_port"]
+        return cls(reason, port, payload, header["detail"], header["address"], header["from_peer"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +77,20 @@ class Submit:
 
     egress_port: int = 0
     ingress_port: int = 0
-    submit_to_ingress: bool = False
+    submission: int = Submission.EMIT
+    """One of `Submission`, or a number that the program does not know."""
+    member_id: int = 0
+    """For `Submission.RELEASE`."""
+
+    @property
+    def fields(self) -> Mapping[str, int]:
+        """The fields of a `packet_out` header."""
+        return {
+            "egress_port": self.egress_port,
+            "ingress_port": self.ingress_port,
+            "submit_to_ingress": int(self.submission),
+            "member_id": self.member_id,
+        }
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.packet import Packet, Raw
 
 from depot.address import parse_address
-from ptf_tests.case import Case, DropReason, Entry, PacketIn, PuntReason, Step, Submit
+from ptf_tests.case import Case, DropReason, Entry, PacketIn, PuntReason, Step, Submission, Submit
 from ptf_tests.network import CLIENT, FAMILIES, FAR, MEMBER_1, MEMBER_2, ROUTER, STRANGER, UNRESOLVED, Host, mtu_of
 from ptf_tests.packets import from_switch, ip_header, ping, segment, to_switch
 from ptf_tests.services import MODES, PROTOCOLS, Service
@@ -149,7 +149,7 @@ def submitted(family: int) -> Case:
     service = Service(family, "udp", "nat")
     session = service.session()
     routed = to_switch(CLIENT, plain(family, CLIENT, FAR))
-    submit = Submit(ingress_port=CLIENT.port, submit_to_ingress=True)
+    submit = Submit(ingress_port=CLIENT.port, submission=Submission.SUBMIT)
     expired = to_switch(CLIENT, plain(family, CLIENT, FAR, ttl=1))
     return Case(
         f"ipv{family}_packet_out_submitted",

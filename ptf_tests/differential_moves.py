@@ -12,7 +12,7 @@ from sw_fallback.tests.engine_pair import IDLE_NS, EnginePair
 
 from depot.address import format_address
 from depot.program import find_compiled_program
-from ptf_tests.case import CPU_PORT, DropReason, PuntReason, Submit
+from ptf_tests.case import CPU_PORT, DropReason, PuntReason, Submission, Submit
 from ptf_tests.library_target import packet_out, table_entry
 from ptf_tests.network import NETWORK, PORTS
 from ptf_tests.p4names import P4Names
@@ -31,6 +31,8 @@ _REASONS: Mapping[str, type[DropReason] | type[PuntReason]] = {"drops": DropReas
 _ODD_PORTS = (0, 7, 254, 300, 510)
 _PACKETS = RandomPackets(0)
 """One for all: each has services of its own."""
+_SUBMISSIONS = (*Submission, 5)
+_MEMBERS = (0, *(service.member_id(index) for service in _PACKETS.services for index in (0, 1)))
 
 
 class Move(ABC):
@@ -202,7 +204,7 @@ class PacketOuts(Move):
         for packet in packets:
             egress = dice.choice((*PORTS, *_ODD_PORTS, CPU_PORT, 511, 512, 65535))
             ingress = port if dice.random() < 0.9 else dice.choice((0, CPU_PORT, 511, 65535))
-            header = packet_out(depot.names, Submit(egress, ingress, dice.random() < 0.7))
+            header = packet_out(depot.names, Submit(egress, ingress, dice.choice(_SUBMISSIONS), dice.choice(_MEMBERS)))
             depot.send(CPU_PORT, header + packet)
         depot.reasons += depot.reasons_counted() - before
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
+
+from finsy.proto import p4i
 
 from depot.program import CompiledProgram
 from ptf_tests.case import CPU_PORT, Digest, DropReason, Entry, Outcome, PacketIn, PuntReason, Step, Submit
@@ -12,13 +14,18 @@ from ptf_tests.p4names import P4Names
 from ptf_tests.target import Loaded
 from softswitch import Switch
 from softswitch.engine.xdp.engine import XdpEngine
-from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, TableEntry, TableKey
+from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, Range, TableEntry, TableKey, Ternary
 
 __all__ = ["Engine", "LibraryTarget", "packet_out", "table_entry"]
 
 Engine = Literal["python", "xdp"]
 
 MILLISECOND = 1_000_000
+_PAIRS: Mapping[int, Callable[[int, int], FieldMatch]] = {
+    p4i.MatchField.LPM: Lpm,
+    p4i.MatchField.TERNARY: Ternary,
+    p4i.MatchField.RANGE: Range,
+}
 
 
 class LibraryTarget:
@@ -96,23 +103,22 @@ def table_entry(names: P4Names, entry: Entry) -> TableEntry:
     table, action = names.tables[entry.table], names.actions[entry.action]
     match: list[FieldMatch | None] = []
     for field in table.match_fields:
-        value = entry.match[field.name]
-        if isinstance(value, int):
-            match.append(Exact(value))
+        value = entry.match.get(field.name)
+        if isinstance(value, tuple):
+            match.append(
+                _PAIRS[field.match_type](*value) if field.match_type != p4i.MatchField.LPM or value[1] else None
+            )
         else:
-            match.append(Lpm(*value) if value[1] else None)
+            match.append(None if value is None else Exact(value))
     params = tuple(entry.params[param.name] for param in action.params)
-    return TableEntry(TableKey(table.preamble.id, tuple(match)), ActionCall(action.preamble.id, params))
+    key = TableKey(table.preamble.id, tuple(match), entry.priority)
+    return TableEntry(key, ActionCall(action.preamble.id, params))
 
 
 def packet_out(names: P4Names, submit: Submit) -> bytes:
     """The `packet_out` header."""
-    values = {
-        "egress_port": submit.egress_port,
-        "ingress_port": submit.ingress_port,
-        "submit_to_ingress": int(submit.submit_to_ingress),
-    }
+    values = submit.fields
     widths, bits = names.header_widths("packet_out"), 0
     for name, width in widths.items():
-        bits = bits << width | values.get(name, 0)
+        bits = bits << width | values[name]
     return bits.to_bytes(sum(widths.values()) // 8, "big")

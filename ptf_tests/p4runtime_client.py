@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import grpc
-from finsy.proto import p4r, p4r_grpc
+from finsy.proto import p4i, p4r, p4r_grpc
 
 from ptf_tests.case import Digest, Entry, PacketIn, Submit
 from ptf_tests.p4names import P4Names
@@ -24,6 +24,25 @@ REPLY_SECONDS = 10.0
 def encode(value: int) -> bytes:
     """The canonical byte string of a value (P4Runtime, "Bytestrings")."""
     return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
+
+
+def _match(field: p4i.MatchField, value: int | tuple[int, int] | None) -> p4r.FieldMatch | None:
+    """A field of a key; None: it may be anything, which is said by leaving it out (P4Runtime, "Match Format")."""
+    match = p4r.FieldMatch(field_id=field.id)
+    match field.match_type, value:
+        case p4i.MatchField.EXACT, int():
+            match.exact.value = encode(value)
+        case p4i.MatchField.OPTIONAL, int():
+            match.optional.value = encode(value)
+        case p4i.MatchField.LPM, (first, length) if length:
+            match.lpm.value, match.lpm.prefix_len = encode(first), length
+        case p4i.MatchField.TERNARY, (first, mask):
+            match.ternary.value, match.ternary.mask = encode(first), encode(mask)
+        case p4i.MatchField.RANGE, (low, high):
+            match.range.low, match.range.high = encode(low), encode(high)
+        case _:
+            return None
+    return match
 
 
 class P4RuntimeClient:
@@ -89,13 +108,9 @@ class P4RuntimeClient:
 
     def packet_out(self, submit: Submit, payload: bytes) -> None:
         """Send a packet-out."""
-        values = {
-            "egress_port": submit.egress_port,
-            "ingress_port": submit.ingress_port,
-            "submit_to_ingress": int(submit.submit_to_ingress),
-        }
+        values = submit.fields
         metadata = [
-            p4r.PacketMetadata(metadata_id=field.id, value=encode(values.get(field.name, 0)))
+            p4r.PacketMetadata(metadata_id=field.id, value=encode(values[field.name]))
             for field in self.names.headers["packet_out"].metadata
         ]
         self._requests.put(p4r.StreamMessageRequest(packet=p4r.PacketOut(payload=payload, metadata=metadata)))
@@ -108,15 +123,8 @@ class P4RuntimeClient:
     def _key(self, entry: Entry) -> p4r.TableEntry:
         """A table entry with its match fields only."""
         table = self.names.tables[entry.table]
-        match = []
-        for field in table.match_fields:
-            value = entry.match[field.name]
-            if isinstance(value, int):
-                match.append(p4r.FieldMatch(field_id=field.id, exact=p4r.FieldMatch.Exact(value=encode(value))))
-            elif value[1] > 0:  # a prefix of no bits is left out (P4Runtime, "Match Format")
-                lpm = p4r.FieldMatch.LPM(value=encode(value[0]), prefix_len=value[1])
-                match.append(p4r.FieldMatch(field_id=field.id, lpm=lpm))
-        return p4r.TableEntry(table_id=table.preamble.id, match=match)
+        match = [part for part in (_match(field, entry.match.get(field.name)) for field in table.match_fields) if part]
+        return p4r.TableEntry(table_id=table.preamble.id, match=match, priority=entry.priority)
 
     def _entity(self, entry: Entry) -> p4r.Entity:
         action = self.names.actions[entry.action]

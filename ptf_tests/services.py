@@ -37,6 +37,8 @@ class Service:
     """Indices into `members`, one for each slot."""
     by_hash: bool = False
     """True: a new session takes the slot that its endpoints hash to."""
+    shared: bool = False
+    """True: other members of the cluster may own sessions of it."""
     number: int = field(default_factory=lambda: next(_numbers))
 
     @property
@@ -63,13 +65,17 @@ class Service:
         """The VIP, its schedule, its members, and for NAT their way back."""
         vip_key = {"address": parse_address(self.vip), "port": self.port, "protocol": PROTOCOLS[self.protocol]}
         action = "serve_vip_by_hash" if self.by_hash else "serve_vip"
-        entries = [Entry("vip_table", vip_key, action, {"vip_id": self.number, "schedule_size": len(self.schedule)})]
+        entries = [Entry("vip_table", vip_key, action, self.allocation())]
         for slot, index in enumerate(self.schedule):
             key = {"vip_id": self.number, "slot": slot}
             entries.append(Entry("schedule_table", key, "assign_member", {"member_id": self.member_id(index)}))
         for index in range(len(self.members)):
             entries += self._member_entries(index)
         return tuple(entries)
+
+    def allocation(self) -> dict[str, int]:
+        """The parameters of `serve_vip` and of its kin."""
+        return {"vip_id": self.number, "schedule_size": len(self.schedule), "shared": int(self.shared)}
 
     def _member_entries(self, index: int) -> list[Entry]:
         address = parse_address(self.member_address(index))
