@@ -2,7 +2,8 @@
 
     port 1  clients    10.0.1.0/24  2001:db8:1::/64   mtu 1500
     port 2  members    10.0.2.0/24  2001:db8:2::/64   mtu 1500
-    port 3  uplink     10.0.3.0/24  2001:db8:3::/64   mtu 1500; the way to 198.51.100.0/24 and 2001:db8:ff::/48
+    port 3  uplink     10.0.3.0/24  2001:db8:3::/64   mtu 1500; the way to 198.51.100.0/24 and 2001:db8:ff::/48;
+                     another member of the cluster
     port 4  far side   10.0.4.0/24  2001:db8:4::/64   mtu 1400
 
 The switch has address .1 (::1) on each port. The VIP addresses are 192.0.2.80 and 2001:db8:80::80.
@@ -22,6 +23,7 @@ __all__ = [
     "MEMBER_1",
     "MEMBER_2",
     "NETWORK",
+    "PEER",
     "PORTS",
     "ROUTER",
     "STRANGER",
@@ -58,6 +60,7 @@ MEMBER_1 = Host(2, "02:00:00:00:02:0b", "10.0.2.11", "2001:db8:2::11")
 MEMBER_2 = Host(2, "02:00:00:00:02:0c", "10.0.2.12", "2001:db8:2::12")
 ROUTER = Host(3, "02:00:00:00:03:fe", "10.0.3.254", "2001:db8:3::fe")
 STRANGER = Host(3, ROUTER.mac, "198.51.100.7", "2001:db8:ff::7")
+PEER = Host(3, "02:00:00:00:03:0e", "10.0.3.14", "2001:db8:3::14")
 FAR = Host(4, "02:00:00:00:04:0d", "10.0.4.13", "2001:db8:4::13")
 UNRESOLVED = Host(2, "02:00:00:00:02:63", "10.0.2.99", "2001:db8:2::99")
 
@@ -123,7 +126,7 @@ def _entries_of_port(port: int) -> list[Entry]:
 
 
 def _shared_entries() -> list[Entry]:
-    entries = [neighbour_entry(h, f) for h in (CLIENT, MEMBER_1, MEMBER_2, ROUTER, FAR) for f in FAMILIES]
+    entries = [neighbour_entry(h, f) for h in (CLIENT, MEMBER_1, MEMBER_2, ROUTER, PEER, FAR) for f in FAMILIES]
     for family, stranger_net in zip(FAMILIES, ("198.51.100.0/24", "2001:db8:ff::/48"), strict=True):
         host_bits = "/32" if family == 4 else "/128"
         next_hop = parse_address(ROUTER.address(family))

@@ -18,7 +18,19 @@ from scapy.packet import Packet, Raw
 
 from ptf_tests.network import Host, our_mac
 
-__all__ = ["FLAGS", "arp", "frame", "from_switch", "icmp_error", "ip_header", "ping", "segment", "to_switch"]
+__all__ = [
+    "ERRORS",
+    "FLAGS",
+    "arp",
+    "family_of",
+    "frame",
+    "from_switch",
+    "icmp_error",
+    "ip_header",
+    "ping",
+    "segment",
+    "to_switch",
+]
 
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16}
 ERRORS = ("unreachable", "time_exceeded", "too_big")

@@ -15,7 +15,7 @@ from ptf_tests.case import Digest, Entry
 from ptf_tests.network import CLIENT, MEMBER_1, MEMBER_2, Host, our_address, vip_address
 from ptf_tests.packets import FLAGS, from_switch, ip_header, segment, to_switch
 
-__all__ = ["MODES", "PROTOCOLS", "Service", "Session"]
+__all__ = ["MODES", "PROTOCOLS", "Service", "Session", "outer_header"]
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 MODES = ("nat", "dsr", "ipip4", "ipip6")
