@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import itertools
 
-from ptf_tests import cases_drops, cases_icmp, cases_responder, cases_routing, cases_sessions, cases_tunnel
+from ptf_tests import (
+    cases_drops,
+    cases_icmp,
+    cases_policy,
+    cases_responder,
+    cases_routing,
+    cases_sessions,
+    cases_tunnel,
+)
 from ptf_tests.case import Case
 
 __all__ = ["CASES"]
 
 
 def _by_name() -> dict[str, Case]:
-    modules = (cases_sessions, cases_icmp, cases_responder, cases_routing, cases_drops, cases_tunnel)
+    modules = (cases_sessions, cases_icmp, cases_responder, cases_routing, cases_drops, cases_tunnel, cases_policy)
     cases: dict[str, Case] = {}
     for case in itertools.chain.from_iterable(module.cases() for module in modules):
         if case.name in cases or not case.name.isidentifier():

@@ -11,7 +11,7 @@ from depot.address import parse_address
 from ptf_tests.case import Digest, Entry, PacketIn, PuntReason
 from ptf_tests.network import CLIENT, PEER, STRANGER, Host, our_address
 from ptf_tests.packets import FLAGS, from_switch, ip_header, segment, to_switch
-from ptf_tests.services import PROTOCOLS, outer_header
+from ptf_tests.services import PROTOCOLS, outer_header, slot_of
 
 __all__ = ["ALL_ONES", "Flow", "Peer", "policy_rule", "unknown_flow"]
 
@@ -105,6 +105,11 @@ class Flow:
             "protocol": PROTOCOLS[self.protocol],
         }
         return Entry("connection_table", key, action, params)
+
+    def hashed_slot(self, slots: int) -> int:
+        """The slot of a service by hash (see `Session.hashed_slot`)."""
+        low, high, _ = self.endpoints
+        return slot_of(low, high, PROTOCOLS[self.protocol], slots)
 
     def known(self, member_id: int, *, closing: bool = False) -> Entry:
         """The entry that gives its client's packets to a member."""

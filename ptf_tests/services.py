@@ -15,7 +15,7 @@ from ptf_tests.case import Digest, Entry
 from ptf_tests.network import CLIENT, MEMBER_1, MEMBER_2, Host, our_address, vip_address
 from ptf_tests.packets import FLAGS, from_switch, ip_header, segment, to_switch
 
-__all__ = ["MODES", "PROTOCOLS", "Service", "Session", "outer_header"]
+__all__ = ["MODES", "PROTOCOLS", "Service", "Session", "outer_header", "slot_of"]
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 MODES = ("nat", "dsr", "ipip4", "ipip6")
@@ -125,9 +125,7 @@ class Session:
     def hashed_slot(self) -> int:
         """The slot of a service by hash: CRC-32 (IEEE 802.3) over the key in the program's order, modulo the slots."""
         low, high, _ = self.endpoints
-        key = high[0].to_bytes(16, "big") + low[1].to_bytes(2, "big") + high[1].to_bytes(2, "big")
-        key += low[0].to_bytes(16, "big") + bytes([PROTOCOLS[self.service.protocol]])
-        return zlib.crc32(key) % len(self.service.schedule)
+        return slot_of(low, high, PROTOCOLS[self.service.protocol], len(self.service.schedule))
 
     def entry(self, action: str, **params: int) -> Entry:
         """The session's entry in the connection table."""
@@ -201,6 +199,12 @@ class Session:
         """The same as it leaves towards the client."""
         head = ip_header(self.service.vip, self.client_address, 63)
         return from_switch(self.client, head / self.segment_from(self.service.port, flags, seq, payload))
+
+
+def slot_of(low: tuple[int, int], high: tuple[int, int], protocol: int, slots: int) -> int:
+    """The slot that the endpoints of a canonical key hash to."""
+    key = high[0].to_bytes(16, "big") + low[1].to_bytes(2, "big") + high[1].to_bytes(2, "big")
+    return zlib.crc32(key + low[0].to_bytes(16, "big") + bytes([protocol])) % slots
 
 
 def outer_header(source: str, destination: str, inner: Packet) -> Packet:

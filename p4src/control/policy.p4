@@ -109,13 +109,22 @@ control policy(inout headers_t hdr, inout metadata_t meta) {
     }
 
     apply {
-        // Beside the entry of an ended session only what opens the next one is asked about.
-        if (!meta.served && !meta.is_icmp_error && (!meta.session_known || meta.opens == 1)) {
+        if (!meta.served && !meta.is_icmp_error) {
+            bool has_ended = meta.session_known && meta.opens == 0;
+            member_id_t member_id = meta.member_id;
             if (meta.opens == 1) {
                 claimed = originator_table.apply().hit;
             }
             if (!claimed) {
                 policy_table.apply();
+            }
+            // Beside the entry of an ended session a rule decides only about what opens the next one. What else comes
+            // may be of that one already: then the flow cache of the service that has it knows.
+            if (has_ended && !meta.served) {
+                meta.verdict = UNDECIDED;
+                meta.session_known = true;
+                meta.to_peer = false;
+                meta.member_id = member_id;
             }
         }
     }
