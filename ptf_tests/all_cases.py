@@ -6,10 +6,12 @@ import itertools
 
 from ptf_tests import (
     cases_drops,
+    cases_handoff,
     cases_icmp,
     cases_policy,
     cases_responder,
     cases_routing,
+    cases_segment_size,
     cases_sessions,
     cases_tunnel,
 )
@@ -17,11 +19,22 @@ from ptf_tests.case import Case
 
 __all__ = ["CASES"]
 
+_MODULES = (
+    cases_sessions,
+    cases_icmp,
+    cases_responder,
+    cases_routing,
+    cases_drops,
+    cases_tunnel,
+    cases_policy,
+    cases_handoff,
+    cases_segment_size,
+)
+
 
 def _by_name() -> dict[str, Case]:
-    modules = (cases_sessions, cases_icmp, cases_responder, cases_routing, cases_drops, cases_tunnel, cases_policy)
     cases: dict[str, Case] = {}
-    for case in itertools.chain.from_iterable(module.cases() for module in modules):
+    for case in itertools.chain.from_iterable(module.cases() for module in _MODULES):
         if case.name in cases or not case.name.isidentifier():
             raise ValueError(f"{case.name!r} names two cases, or is no identifier")
         cases[case.name] = case
