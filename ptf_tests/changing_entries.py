@@ -10,10 +10,11 @@ from ptf_tests.library_target import table_entry
 from ptf_tests.network import CLIENT, STRANGER
 from ptf_tests.p4names import P4Names
 from ptf_tests.random_entries import RandomEntries
-from ptf_tests.random_packets import RandomPackets
+from ptf_tests.random_packets import PEERS, RandomPackets
 from ptf_tests.services import Session
-from softswitch.entities import ActionCall, Exact, Lpm, TableEntry
+from softswitch.entities import ActionCall, Exact, Lpm, Range, TableEntry, Ternary
 from softswitch.errors import EntityError
+from softswitch.p4info import MatchType
 from softswitch.switch import Switch
 
 __all__ = ["ChangingEntries"]
@@ -70,6 +71,10 @@ class ChangingEntries:
         chance = dice.random()
         if chance < 0.2:
             return session.entry("deny_connection" if chance < 0.1 else "reset_connection")
+        if chance < 0.4:
+            return session.entry("forward_to_peer", member_id=dice.choice(PEERS).member_id)
+        if chance < 0.5:
+            return session.entry("bypass_connection")
         return session.known(dice.randrange(len(service.members)), closing=dice.random() < 0.3)
 
     def _named(self, made: TableEntry) -> Entry | None:
@@ -88,12 +93,12 @@ class ChangingEntries:
             match part:
                 case Exact(value):
                     match[field.name] = value
-                case Lpm(value, length):
-                    match[field.name] = (value, length)
-                case _:
+                case Lpm(first, second) | Ternary(first, second) | Range(first, second):
+                    match[field.name] = (first, second)
+                case _ if field.match_type is MatchType.LPM:
                     match[field.name] = (0, 0)
         action = info.actions[made.action.action_id]
         params = {param.name: value for param, value in zip(action.params, made.action.params, strict=True)}
         if action.alias.startswith("route") and not 0 < params.get("port", 1) <= _LAST_WIRE:
             return None
-        return Entry(table.alias, match, action.alias, params)
+        return Entry(table.alias, match, action.alias, params, made.key.priority)

@@ -18,7 +18,19 @@ from sw_fallback.tests.engine_pair import EnginePair, EnginesDiffer, Stage
 
 from depot.program import find_compiled_program
 from ptf_tests.case import CPU_PORT
-from ptf_tests.differential_moves import Count, Depot, Learn, Move, PacketOuts, Remember, Sessions, Skip, Traffic, Write
+from ptf_tests.differential_moves import (
+    Count,
+    Depot,
+    Learn,
+    Move,
+    PacketOuts,
+    Release,
+    Remember,
+    Sessions,
+    Skip,
+    Traffic,
+    Write,
+)
 from softswitch.engine.xdp.availability import why_not
 
 __all__ = ["compare", "main"]
@@ -38,6 +50,7 @@ _MOVES: st.SearchStrategy[Move] = st.one_of(
     st.builds(Sessions, _SEEDS, count=st.integers(1, 30)),
     st.builds(Sessions, _SEEDS, count=st.integers(1, 30)),
     st.builds(PacketOuts, _SEEDS, count=st.integers(1, 8)),
+    st.builds(Release, _SEEDS),
     st.builds(Count, _SEEDS),
     st.builds(Remember, _SEEDS),
     st.builds(Skip, st.sampled_from((0.2, 1.1, 61.0))),

@@ -18,12 +18,24 @@ from ptf_tests.network import NETWORK, PORTS
 from ptf_tests.p4names import P4Names
 from ptf_tests.packets import ip_header, segment, to_switch
 from ptf_tests.random_entries import RandomEntries
-from ptf_tests.random_packets import HOSTS, RandomPackets
+from ptf_tests.random_packets import HOSTS, PEERS, RandomPackets
 from ptf_tests.services import PROTOCOLS
 from softswitch.entities import ActionCall, Exact, TableEntry, TableKey
 from softswitch.entities import Counter as CounterValue
 
-__all__ = ["Count", "Depot", "Learn", "Move", "PacketOuts", "Remember", "Sessions", "Skip", "Traffic", "Write"]
+__all__ = [
+    "Count",
+    "Depot",
+    "Learn",
+    "Move",
+    "PacketOuts",
+    "Release",
+    "Remember",
+    "Sessions",
+    "Skip",
+    "Traffic",
+    "Write",
+]
 
 _HEARD = 64
 """Digests that a controller of ours remembers."""
@@ -32,7 +44,11 @@ _ODD_PORTS = (0, 7, 254, 300, 510)
 _PACKETS = RandomPackets(0)
 """One for all: each has services of its own."""
 _SUBMISSIONS = (*Submission, 5)
-_MEMBERS = (0, *(service.member_id(index) for service in _PACKETS.services for index in (0, 1)))
+_MEMBERS = (
+    0,
+    *(service.member_id(index) for service in _PACKETS.services for index in (0, 1)),
+    *(peer.member_id for peer in PEERS),
+)
 
 
 class Move(ABC):
@@ -53,6 +69,8 @@ class Depot:
         self.entries = RandomEntries(self.info, _PACKETS.services)
         self.heard: deque[tuple[str, tuple[int, ...]]] = deque(maxlen=_HEARD)
         """Name and members of digests, the latest last."""
+        self.punted: deque[bytes] = deque(maxlen=_HEARD)
+        """Packets with their `packet_in` header, the latest last."""
         self.held: dict[TableKey, None] = {}
         """Keys of the entries that are there, in an order that does not depend on hashes."""
         self.reasons: Counter[str] = Counter()
@@ -72,6 +90,7 @@ class Depot:
     def _begin(self) -> None:
         self.pair.back_to_real_time()
         self.heard.clear()
+        self.punted.clear()
         for table in self.info.tables.values():
             for entry in list(self.pair.python.entries(table.id)):
                 if self._usual.get(entry.key) != entry:
@@ -99,7 +118,8 @@ class Depot:
 
     def send(self, port: int, packet: bytes) -> None:
         """One packet."""
-        self.pair.process(port, packet)
+        left = self.pair.process(port, packet)
+        self.punted += [frame for out_port, frame in left if out_port == CPU_PORT]
         for digest_id, members in self.pair.last_digests:
             self.heard.append((self.names.digest_names[digest_id], members))
 
@@ -162,6 +182,7 @@ class Sessions(Move):
 
     def play(self, depot: Depot) -> None:
         dice, before = random.Random(self.seed), depot.reasons_counted()
+        _PACKETS.begin(self.seed, 0)
         table = depot.names.tables["connection_table"].preamble.id
         known = [key for key in depot.held if key.table_id == table]
         for _ in range(self.count if known else 0):
@@ -171,7 +192,8 @@ class Sessions(Move):
                 source, target = target, source
             packet = self._packet(dice, source, target, protocol)
             if packet is not None:
-                depot.send(*packet)
+                at, frame = packet
+                depot.send(at, _PACKETS.tunnelled(at, frame) if dice.random() < 0.25 else frame)
         depot.reasons += depot.reasons_counted() - before
 
     @staticmethod
@@ -206,6 +228,24 @@ class PacketOuts(Move):
             ingress = port if dice.random() < 0.9 else dice.choice((0, CPU_PORT, 511, 65535))
             header = packet_out(depot.names, Submit(egress, ingress, dice.choice(_SUBMISSIONS), dice.choice(_MEMBERS)))
             depot.send(CPU_PORT, header + packet)
+        depot.reasons += depot.reasons_counted() - before
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Move):
+    """The controller lets go what it was given: to a member, a peer, by its route, or back into the pipeline."""
+
+    seed: int
+
+    def play(self, depot: Depot) -> None:
+        dice, before = random.Random(self.seed), depot.reasons_counted()
+        length = sum(depot.names.header_widths("packet_in").values()) // 8
+        told = list(depot.punted)
+        for frame in dice.sample(told, min(len(told), 8)):
+            port, detail = int.from_bytes(frame[:2], "big"), int.from_bytes(frame[4:6], "big")
+            member = dice.choice((detail, dice.choice(_MEMBERS)))
+            submit = Submit(0, port, dice.choice(_SUBMISSIONS[1:]), member)
+            depot.send(CPU_PORT, packet_out(depot.names, submit) + frame[length:])
         depot.reasons += depot.reasons_counted() - before
 
 
@@ -260,6 +300,10 @@ class Learn(Move):
         chance = dice.random()
         if chance < 0.2:
             action = ActionCall(depot.id_of("deny_connection" if chance < 0.1 else "reset_connection"))
+        elif chance < 0.4:
+            action = ActionCall(depot.id_of("forward_to_peer"), (dice.choice(PEERS).member_id,))
+        elif chance < 0.5:
+            action = ActionCall(depot.id_of("bypass_connection"))
         entry = TableEntry(key, action, IDLE_NS if dice.random() < 0.5 else 0)
         if not depot.pair.has(key):
             depot.write("insert", entry)

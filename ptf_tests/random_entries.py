@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from depot.address import parse_address, parse_mac
 from ptf_tests.network import FAMILIES, PORTS, our_address, our_mac, vip_address
-from ptf_tests.random_packets import HOSTS
+from ptf_tests.random_packets import HOSTS, PEERS
 from ptf_tests.services import MEMBER_PORT, PROTOCOLS, Service
-from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, TableEntry, TableKey
+from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, Range, TableEntry, TableKey, Ternary
 from softswitch.p4info import MatchType, P4Info, TableInfo
 
 __all__ = ["RandomEntries"]
@@ -28,11 +28,27 @@ _KINDS = {
     "port_lo": "port",
     "port_hi": "port",
     "vip_port": "port",
+    "src_addr": "address",
+    "dst_addr": "address",
+    "src_port": "port",
+    "dst_port": "port",
     "client_is_hi": "bit",
     "closing": "bit",
+    "shared": "bit",
+    "opens": "bit",
+    "is_ipv6": "bit",
+    "max": "segment_size",
 }
 """What a match field or parameter is one of, where its name does not say it."""
-_OF_SWITCH_PORTS = ("admission_table", "local_address_table", "neighbour_table", "route_connected", "route_via")
+_OF_SWITCH_PORTS = (
+    "admission_table",
+    "local_address_table",
+    "neighbour_table",
+    "originator_table",
+    "policy_table",
+    "route_connected",
+    "route_via",
+)
 """Tables and actions whose `port` is one of the switch."""
 
 
@@ -55,7 +71,8 @@ class RandomEntries:
             self._match(dice, self._kind(field.name, table.alias), field.width, field.match_type)
             for field in table.match_fields
         )
-        priority = 1 if dice.random() < 0.01 else 0  # no table has priorities
+        has_priority = table.needs_priority != (dice.random() < 0.01)  # the wrong way is refused
+        priority = dice.randrange(1, 1 << 20) if has_priority else 0
         return TableEntry(TableKey(table.id, match, priority), self.action(dice, table))
 
     def action(self, dice: random.Random, table: TableInfo) -> ActionCall:
@@ -72,9 +89,18 @@ class RandomEntries:
 
     def _match(self, dice: random.Random, kind: str, width: int, match_type: MatchType) -> FieldMatch | None:
         value = self._value(dice, kind, width)
-        if match_type is MatchType.EXACT:
-            return Exact(value)
         length = dice.choice(_PREFIXES)
+        match match_type:
+            case MatchType.EXACT:
+                return Exact(value)
+            case MatchType.OPTIONAL:
+                return Exact(value) if dice.random() < 0.3 else None
+            case MatchType.RANGE:
+                low, high = sorted((value, dice.choice((0, value, 1 << width - 1, (1 << width) - 1))))
+                return Range(low, high) if dice.random() < 0.5 and (low, high) != (0, (1 << width) - 1) else None
+            case MatchType.TERNARY:
+                mask = dice.getrandbits(width) if dice.random() < 0.1 else (1 << width) - (1 << width - length)
+                return Ternary(value & mask, mask) if mask and dice.random() < 0.7 else None
         return Lpm(value >> width - length << width - length, length) if length else None
 
     def _value(self, dice: random.Random, kind: str, width: int) -> int:
@@ -92,6 +118,7 @@ def _pools(services: Sequence[Service]) -> Mapping[str, Sequence[int]]:
     addresses = [host.address(family) for host in HOSTS for family in FAMILIES]
     addresses += [our_address(port, family) for port in PORTS for family in FAMILIES]
     addresses += [vip_address(family) for family in FAMILIES] * 8
+    addresses += [address for peer in PEERS for address in (peer.ours, peer.address)] * 2
     macs = [our_mac(port) for port in PORTS] * 2 + [host.mac for host in HOSTS]
     return {
         "address": [parse_address(address) for address in addresses],
@@ -100,9 +127,11 @@ def _pools(services: Sequence[Service]) -> Mapping[str, Sequence[int]]:
         "switch_port": [*PORTS * 5, 0, 254, 255, 300, 510, 511, 512, 65535],
         "protocol": [*PROTOCOLS.values(), *PROTOCOLS.values(), 1, 58, 255],
         "vip_id": [service.number for service in services],
-        "member_id": [service.member_id(index) for service in services for index in range(len(service.members))],
+        "member_id": [service.member_id(index) for service in services for index in range(len(service.members))]
+        + [peer.member_id for peer in PEERS] * 4,
         "slot": [0, 1, 2, 3],
         "schedule_size": [0, 1, 2, 3, 4, 65535],
         "mtu": [0, 60, 576, 1280, 1400, 1500, 9000, 65535],
+        "segment_size": [0, 536, 1380, 1420, 1460, 65535],
         "bit": [0, 1],
     }

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
+from depot.address import parse_mac
 from ptf_tests.all_cases import CASES
 from ptf_tests.case import Entry
+from ptf_tests.cluster import Peer, policy_rule
 from ptf_tests.network import (
     CLIENT,
     FAMILIES,
     FAR,
     MEMBER_1,
     MEMBER_2,
+    PEER,
     PORTS,
     ROUTER,
     STRANGER,
@@ -31,8 +34,22 @@ from ptf_tests.services import MEMBER_PORT, MODES, PROTOCOLS, Service
 
 __all__ = ["RandomPackets"]
 
-HOSTS = (CLIENT, MEMBER_1, MEMBER_2, ROUTER, STRANGER, FAR, UNRESOLVED)
+HOSTS = (CLIENT, MEMBER_1, MEMBER_2, ROUTER, STRANGER, PEER, FAR, UNRESOLVED)
+PEERS = (Peer(4), Peer(6))
+"""Members of the cluster, each with tunnels of one family."""
 SHORTEST_FRAME = 14  # a real port carries none without a whole Ethernet header
+
+_POLICY_PRIORITY = 1 << 20
+"""Above those of `RandomEntries`, which are all different too: whose turn it is among equals no specification says."""
+_OPTIONS: Sequence[Sequence[tuple[str, int | bytes | None]]] = (
+    (),
+    (("MSS", 1460),),
+    (("MSS", 1460), ("SAckOK", b""), ("NOP", None), ("WScale", 7)),
+    (("MSS", 65535),),
+    (("MSS", 536),),
+    (("NOP", None), ("NOP", None), ("MSS", 1460)),
+    (("WScale", 7),),
+)
 
 
 class RandomPackets:
@@ -42,13 +59,35 @@ class RandomPackets:
         self.random = random.Random(seed)
         self.services = [Service(f, p, m) for f in FAMILIES for p in PROTOCOLS for m in MODES]
         self.services += [Service(f, p, "dsr", schedule=(0, 1, 1), by_hash=True) for f in FAMILIES for p in PROTOCOLS]
+        self.services += [Service(f, p, "dsr", shared=True) for f in FAMILIES for p in PROTOCOLS]
         self._corpus = [step.packet for case in CASES.values() if case.wire for step in case.steps]
         self._batch = 0
 
     def entries(self) -> tuple[Entry, ...]:
-        """Table entries of all services. One NAT service for each family and protocol has the members' way back."""
+        """Of all services, peers, and an access policy. One NAT service of each kind has the members' way back."""
         entries = {entry.key: entry for service in self.services for entry in service.entries()}
-        return tuple(entries.values())
+        peers = [entry for peer in PEERS for entry in peer.entries()]
+        sizes = [Entry("mss_table", {"is_ipv6": bit}, "clamp_mss", {"max": 1420 - 40 * bit}) for bit in (0, 1)]
+        return (*entries.values(), *peers, *sizes, *self._policy())
+
+    def _policy(self) -> Iterator[Entry]:
+        """A rule of each kind, for servers' ports that only routed packets have; a proxy that opens connections."""
+        own, shared = (next(s for s in self.services if s.mode == "dsr" and s.shared == kind) for kind in (False, True))
+        rules: tuple[tuple[str, dict[str, int]], ...] = (
+            ("hold", {}),
+            ("send_to_holder", {"member_id": PEERS[0].member_id}),
+            ("intercept", own.allocation()),
+            ("intercept_by_hash", own.allocation()),
+            ("intercept", shared.allocation()),
+            ("bypass", {"shared": 0}),
+            ("bypass", {"shared": 1}),
+            ("deny", {}),
+        )
+        for number, (action, params) in enumerate(rules):
+            low = 30000 + 4000 * number
+            yield policy_rule(action, _POLICY_PRIORITY + number, params, dst_port=(low, low + 3999))
+        proxy = {"port": MEMBER_2.port, "mac": parse_mac(MEMBER_2.mac)}
+        yield Entry("originator_table", proxy, "claim", {"vip_id": own.number, "member_id": own.member_id(1)})
 
     def begin(self, seed: int, flows: int) -> None:
         """Start over from another seed; batches with the same number of `flows` use the same client ports."""
@@ -66,6 +105,7 @@ class RandomPackets:
             (40, self._of_session),
             (10, self._of_icmp),
             (8, self._routed),
+            (16, self._tunnel),
             (4, self._fragment),
             (4, self._neighbour),
             (4, self._odd_bytes),
@@ -95,6 +135,8 @@ class RandomPackets:
         made = segment(protocol, src_port, dst_port, flags=flags, seq=sequence, payload=self._payload())
         if protocol == "udp" and self.random.random() < 0.1:
             made[UDP].chksum = 0
+        if protocol == "tcp" and "S" in flags:
+            made[TCP].options = list(self.random.choice(_OPTIONS))
         return made
 
     def _ttl(self) -> int:
@@ -135,6 +177,27 @@ class RandomPackets:
         target = self.random.choice(HOSTS).address(family)
         made = self._segment(self.random.choice(tuple(PROTOCOLS)), self._client_port(), self.random.randrange(65536))
         return to_switch(host, ip_header(host.address(family), target, self._ttl()) / made)
+
+    def _tunnel(self, port: int) -> bytes:
+        """Any packet within a tunnel."""
+        makers = (self._of_session, self._of_session, self._of_icmp, self._routed, self._fragment, self._odd_bytes)
+        inner = self.random.choice((*makers, self._from_corpus))(self.random.choice(PORTS))
+        return self.tunnelled(port, self._broken(inner) if self.random.random() < 0.1 else inner)
+
+    def tunnelled(self, port: int, inner: bytes) -> bytes:
+        """The packet of a frame in a tunnel: mostly of a peer to us, else of anybody to anybody."""
+        dice, peer, host = self.random, self.random.choice(PEERS), self._host(port)
+        source = peer.address if dice.random() < 0.9 else host.address(peer.outer)
+        target = peer.ours if dice.random() < 0.85 else dice.choice(HOSTS).address(peer.outer)
+        protocol = 4 if inner[12:14] == b"\x08\x00" else 41
+        if dice.random() < 0.03:
+            protocol = 45 - protocol
+        marks, hops = dice.randrange(256), self._ttl()
+        if peer.outer == 4:
+            head: Packet = IP(src=source, dst=target, ttl=hops, tos=marks, proto=protocol)
+        else:
+            head = IPv6(src=source, dst=target, hlim=hops, tc=marks, nh=protocol)
+        return to_switch(host, head / Raw(inner[14:]))
 
     def _fragment(self, port: int) -> bytes:
         host, family = self._host(port), self.random.choice(FAMILIES)
