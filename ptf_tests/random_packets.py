@@ -140,7 +140,7 @@ class RandomPackets:
         return made
 
     def _ttl(self) -> int:
-        return self.random.choice((0, 1, 2, 64, 64, 64, 255))
+        return self.random.choice((0, 1, 2, *[64] * 9, 255))
 
     def _of_session(self, port: int) -> bytes:
         """From a client to a VIP, or from a member back."""
