@@ -328,6 +328,15 @@ address = "10.{}.9.11"
         assert [bytes(one[UDP].payload) for one in got] == [b"0", b"1", b"2", b"3", b"4", b"last"]
         assert fig.entries(fig.b) == {Action.FORWARD_TO_PEER: 1}
 
+    def test_what_a_proxy_asks_for_itself_is_nobodys_session(self) -> None:
+        fig = Fig1()
+        a = fig.a
+        a.send(2, a.packet(a.proxy, a.proxy.address, 5353, SERVER, 53, "", b"?"))
+        fig.world.advance(0.1)
+        assert len(_taken(a.gateway)) == 1
+        assert fig.world.told == []
+        assert fig.entries(a) == {}
+
 
 class TestEnds:
     def test_a_closed_connection_is_withdrawn_when_its_last_packets_have_passed(self) -> None:

@@ -116,6 +116,9 @@ class ClusterSide:
         if seen is None:
             return
         reason, flow = packet.reason, seen.flow
+        if reason == PuntReason.OUTBOUND_SESSION and not self._is_proxied(packet, flow):
+            self.holding.release(Target(0), seen.source, packet)
+            return
         is_opening = reason != PuntReason.UNKNOWN_FLOW
         if flow in self._beginnings or self.holding.target(flow) is not None:
             self._hold(seen, packet, now)
@@ -131,6 +134,10 @@ class ClusterSide:
             self._packets.append(_again(packet))
         else:
             self._hold(seen, packet, now)
+
+    def _is_proxied(self, packet: PacketIn, flow: FlowKey) -> bool:
+        """Whether a proxy speaks as one, and not for itself: it asks its name server in another protocol."""
+        return self._roster.transparent_vip(packet.detail, flow.protocol) is not None
 
     def _hold(self, seen: FlowPacket, packet: PacketIn, now: float) -> None:
         self.holding.add(seen.flow, seen.source, packet, now, alone=_is_alone(seen))
