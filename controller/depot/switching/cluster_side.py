@@ -208,7 +208,7 @@ class ClusterSide:
             self._relay_held(flow, self.peers.hand_off(flow, peer, now), now)
         elif self._is_shared(beginning) and self.own.announce(beginning.announcement):
             self._announcing.append(beginning)
-        else:
+        else:  # the peers know, if it is the next one on the ports of one that has just ended
             self._open(beginning, now)
 
     def _is_shared(self, beginning: Beginning) -> bool:
@@ -373,24 +373,23 @@ class ClusterSide:
             self.peers.off_box.clear()
 
     def syn_seen(self, flow: FlowKey, source_is_hi: bool, tcp_flags: int, now: float) -> None:
-        """The data plane saw a SYN on a session that has ended, and does not ask about it: a new one on its ports."""
+        """The data plane saw a SYN on a bypassed session, and does not ask about it: a new one if that has ended."""
         session = self._tracker().session(flow)
         if session is None or session.state not in ENDED_STATES or tcp_flags & (_SYN | _ACK) != _SYN:
             return
-        bypassed = session.vip_id == BYPASS_VIP_ID
-        far_is_hi = source_is_hi if bypassed else not source_is_hi
-        if not bypassed and far_is_hi != (session.client == flow.high):
-            return  # a client's: it is punted
-        source = flow.high if source_is_hi else flow.low
-        kind = SessionKind.BYPASSED if bypassed else SessionKind.OUTBOUND
-        seen = FlowPacket(flow, source, tcp_flags)
-        self._announce(Beginning(seen, kind, session.vip_id, session.member_id, far_is_hi, from_peer=True), now)
+        if session.vip_id == BYPASS_VIP_ID:  # others are punted
+            seen = FlowPacket(flow, flow.high if source_is_hi else flow.low, tcp_flags)
+            self._announce(Beginning.bypassed(seen, source_is_hi, from_peer=True), now)
 
     def noticed(self, notices: Iterable[object], now: float) -> None:
         """What became of sessions: the peers hear of a session's end when its last packets have passed."""
         for notice in notices:
             if isinstance(notice, SessionClosed):
                 self.own.withdraw_later(notice.key, now + (LINGER if notice.reason is CloseReason.FIN else 0.0))
+
+    def _is_beginning(self, flow: FlowKey) -> bool:
+        """Whether peers are being told of a flow: it is not to be withdrawn for a session that had it before."""
+        return flow in self._beginnings or any(one.seen.flow == flow for one in self._announcing)
 
     # Time and output
 
@@ -406,7 +405,8 @@ class ClusterSide:
         for flow in list(self.own.due(now)):
             session = self._tracker().session(flow)
             if session is None or session.state in ENDED_STATES:
-                self.own.withdraw(flow)
+                if not self._is_beginning(flow):
+                    self.own.withdraw(flow)
             elif session.state is SessionState.CLOSING:  # without sight of replies: the other end may go on
                 self.own.withdraw_later(flow, now + LONG_LINGER)
 
@@ -461,7 +461,8 @@ class ClusterSide:
         for command in commands:
             flow = command.key
             if isinstance(command, RemoveEntry):
-                self.own.withdraw(flow)
+                if not self._is_beginning(flow):
+                    self.own.withdraw(flow)
                 self._deferred.pop(flow, None)
             elif self.holding.target(flow) is not None:
                 self._deferred[flow] = command
