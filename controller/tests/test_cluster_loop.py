@@ -9,7 +9,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.packet import Packet, Raw
 
 from depot.address import Endpoint, FlowKey, parse_address
-from depot.cluster.wire import ConnectionAction
+from depot.cluster import ConnectionAction
 from depot.config import parse
 from depot.p4runtime.entry import Action, Table, connection_key
 from depot.p4runtime.packets import DropReason, PuntReason

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from depot.address import Endpoint, parse_address
-from depot.cluster.database import Claim
-from depot.cluster.wire import ConnectionAction
+from depot.cluster import Claim, ConnectionAction
 from depot.daemon.cluster_member import ClusterMember
 from depot.daemon.daemon import Daemon
 from depot.p4runtime.codec import CodecError, Count

@@ -16,16 +16,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from depot.address import FlowKey, Protocol
-from depot.cluster.database import Claim
-from depot.cluster.events import (
+from depot.cluster import (
+    Claim,
     ClusterEvent,
+    ConnectionAction,
     ConnectionsForgotten,
     ConnectionsLearnt,
     PeerDown,
     PeerUp,
     SyncChanged,
+    flow_of,
+    key_of,
 )
-from depot.cluster.wire import ConnectionAction, flow_of, key_of
 from depot.config.cluster_model import ClusterConfig, PolicyAction, PolicyConfig
 from depot.p4runtime.entry import Action, Entry, connection_flow
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason, Submission

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from depot.address import FlowKey
-from depot.cluster.wire import key_of
+from depot.cluster import key_of
 from depot.p4runtime.entry import Action, Entry, bypass_connection_entry, connection_key, peer_connection_entry
 from depot.p4runtime.reconcile import Operation, Update
 

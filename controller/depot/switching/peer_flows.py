@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from depot.address import Endpoint, FlowKey
-from depot.cluster.database import Claim
-from depot.cluster.wire import ConnectionAction, flow_of
+from depot.cluster import Claim, ConnectionAction, flow_of
 from depot.config.cluster_model import ClusterConfig, EntryMode
 from depot.p4runtime.entry import Action, Entry, connection_flow
 from depot.switching.directory import Directory
