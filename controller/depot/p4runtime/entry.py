@@ -214,7 +214,7 @@ def local_address_entry(port: int, address: int, mac: int) -> Entry:
 
 
 def tunnel_entry(peer: int, own: int) -> Entry:
-    """What arrives in a tunnel from the peer's address to our own is taken out and switched as if it had come itself."""
+    """What arrives in a tunnel from the peer's address to our own is taken out and switched as if it came itself."""
     return Entry(Table.TUNNEL, (peer, own), Action.ACCEPT_FROM_PEER)
 
 
