@@ -63,7 +63,8 @@ class Service:
         """The VIP, its schedule, its members, and for NAT their way back."""
         vip_key = {"address": parse_address(self.vip), "port": self.port, "protocol": PROTOCOLS[self.protocol]}
         action = "serve_vip_by_hash" if self.by_hash else "serve_vip"
-        entries = [Entry("vip_table", vip_key, action, {"vip_id": self.number, "schedule_size": len(self.schedule)})]
+        params = {"vip_id": self.number, "schedule_size": len(self.schedule), "shared": 0}
+        entries = [Entry("vip_table", vip_key, action, params)]
         for slot, index in enumerate(self.schedule):
             key = {"vip_id": self.number, "slot": slot}
             entries.append(Entry("schedule_table", key, "assign_member", {"member_id": self.member_id(index)}))
