@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from depot.address import is_ipv4
 from depot.p4runtime.entry import Entry, Table, neighbour_entry
-from depot.p4runtime.packets import PacketIn, PacketOut
+from depot.p4runtime.packets import PacketIn, PacketOut, Submission
 from depot.switching.deadlines import NEVER, DeadlineWheel
 from depot.switching.frames import BROADCAST_MAC, arp_request, neighbour_solicitation
 from depot.switching.routing import NextHop, Routing
@@ -239,4 +239,4 @@ class Neighbours:
 
 def _again(packet: PacketIn) -> PacketOut:
     """The packet, through the pipeline as if it came in once more."""
-    return PacketOut(packet.payload, ingress_port=packet.ingress_port, submit=True)
+    return PacketOut(packet.payload, ingress_port=packet.ingress_port, submit=Submission.SUBMIT)
