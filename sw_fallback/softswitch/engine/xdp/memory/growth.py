@@ -109,8 +109,10 @@ class GrowingBuckets(Buckets):
         """Take away a few old slots that no program looks for any more."""
         if self._grace.ended != self._ended:
             self._ended, self._ripe = self._grace.ended, self.homes
-        for home in range(self._finished, min(self._finished + _FINISHED, self._ripe)):
-            mask = _mask(home)
+        end = min(self._finished + _FINISHED, self._ripe)
+        while self._finished < end:
+            home = self._finished
+            mask = (1 << home.bit_length()) - 1
             bucket = home & mask >> 1
             for slot in self._moving(bucket, home, mask):
                 self._clear(bucket, slot)
@@ -143,14 +145,20 @@ class GrowingBuckets(Buckets):
     def _moving(self, bucket: int, new: int, mask: int) -> list[int]:
         """Slots in and after a bucket, of rows that move or have moved from there to this home."""
         slots, highs, numbers = self.slots, self.highs, self._numbers
-        first = bucket * BUCKET_WORDS
-        words = slots[first : first + BUCKET_WORDS].tolist()
+        found = []
+        slot = bucket * BUCKET_WORDS
+        words = slots[slot : slot + BUCKET_WORDS].tolist()
         reach = words.pop() >> 16
-        found = [slot for slot, word in enumerate(words, first) if word and highs[word & numbers] & mask == new]
+        for word in words:
+            if highs[word & numbers] & mask == new:  # of an empty slot it is zero
+                found.append(slot)
+            slot += 1
         for distance in range(1, reach + 1):
-            first = (bucket + distance & self.last) * BUCKET_WORDS
-            words = slots[first : first + SLOTS].tolist()
-            found += [slot for slot, word in enumerate(words, first) if word and highs[word & numbers] & mask == new]
+            slot = (bucket + distance & self.last) * BUCKET_WORDS
+            for word in slots[slot : slot + SLOTS].tolist():
+                if highs[word & numbers] & mask == new:
+                    found.append(slot)
+                slot += 1
         return found
 
     def _old(self, high: int, word: int) -> tuple[int, int | None]:
