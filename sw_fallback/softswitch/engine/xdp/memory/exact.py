@@ -47,9 +47,11 @@ class ExactMirror(RowMirror):
         self._name = rows.name
         self._grace = shared.grace
         first = first_homes(buckets.max_entries)
-        self._buckets = Buckets(buckets, rows.name, numbers)
+        self._buckets: Buckets
         self._highs = None
-        if first < buckets.max_entries:
+        if first == buckets.max_entries:
+            self._buckets = Buckets(buckets, rows.name, numbers)
+        else:
             self._buckets = GrowingBuckets(buckets, rows.name, numbers, self.rows, shared.grace, first)
             self._highs = self._buckets.highs
         self._slots = self._buckets.slots

@@ -112,7 +112,7 @@ class GrowingBuckets(Buckets):
         end = min(self._finished + _FINISHED, self._ripe)
         while self._finished < end:
             home = self._finished
-            mask = (1 << home.bit_length()) - 1
+            mask = _mask(home)
             bucket = home & mask >> 1
             for slot in self._moving(bucket, home, mask):
                 self._clear(bucket, slot)
