@@ -71,8 +71,7 @@ class ObservedXdpEngine(XdpEngine):
         return self._layout
 
     def moment(self, since_ns: int) -> int | None:
-        """The time that the last packet asked for, if it did so after `since_ns`; if it did not, perhaps that of a
-        packet of the same tick."""
+        """The time that the last packet asked for; if it did not, None or what another one saw since `since_ns`."""
         offset = self._layout.offsets.get("moment")
         if offset is None:
             return None
@@ -207,8 +206,7 @@ class EnginePair:
 
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
         """What leaves, sorted; without frames that have no whole Ethernet header, which no interface takes."""
-        self._tick()
-        before = self.kernel.real_now()
+        before = self.clock.real_ns = self.kernel.real_now()
         theirs = _whole(self.xdp.process(port, packet))
         moment = self.kernel.moment(before)
         if moment is not None:
