@@ -108,11 +108,14 @@ const rewrite_t REWRITE_DESTINATION = 1;  // NAT, towards the member
 const rewrite_t REWRITE_SOURCE = 2;       // NAT, back to the client
 const rewrite_t REWRITE_ENCAPSULATE = 3;  // IP-in-IP
 
-// The flow cache's ages, in units of 1.024 ms.
+// The flow cache's times count units of 16.384 ms, longer than a kernel's tick, so its coarse clock will do. An
+// age is how many units have begun since.
 typedef bit<32> cache_time_t;
-const cache_time_t FLOW_CACHE_NEVER = 0xffffffff;
-const cache_time_t FLOW_CACHE_LIFETIME = 60000;    // a slot unused for longer matches no more
-const cache_time_t FLOW_CACHE_CONTENTION = 1000;   // a slot unused for longer may be taken by another flow
-const cache_time_t FLOW_CACHE_REANNOUNCE = 1000;   // a slot still needed after this tells the controller again
+typedef bit<15> announced_t;                      // its lowest bits: no slot matches for so long that they wrap
+const cache_time_t FLOW_CACHE_LIFETIME = 3750;    // 61.4 s: a slot unused for longer matches no more
+const cache_time_t FLOW_CACHE_CONTENTION = 63;    // 1 s: a slot unused for longer may be taken by another flow
+const announced_t FLOW_CACHE_REANNOUNCE = 63;     // 1 s: a slot still needed after this tells the controller again
+const bit<64> FLOW_HASH_FACTOR = 0x9e3779b97f4a7c15;         // 2^64 divided by the golden ratio
+const bit<64> FLOW_FINGERPRINT_FACTOR = 0xc2b2ae3d27d4eb4f;  // any other odd number with bits all over
 
 #endif  // CONSTANTS_P4
