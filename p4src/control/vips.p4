@@ -204,7 +204,7 @@ control vips(inout headers_t hdr, inout metadata_t meta, inout standard_metadata
             if (meta.announced) {
                 digest<new_flow_t>(1, { meta.addr_lo, meta.addr_hi, meta.port_lo, meta.port_hi, meta.protocol,
                                         meta.src_is_hi ? 8w1 : 8w0, meta.tcp_flags, meta.vip_id,
-                                        meta.member_id });
+                                        meta.member_id, is_free ? 8w1 : 8w0 });
             }
         }
     }

@@ -131,7 +131,8 @@ class SessionTracker:
             self._leave_load(session, CloseReason.SUCCEEDED, now)
             self._load.release(session)
         session.announced_member_id = member_id
-        session.patient = remembered and serving == member_id and not session.written
+        begins = tcp_flags & _CONTROL == _SYN  # what is announced later is no short session, nor ends UDP by flags
+        session.patient = remembered and begins and serving == member_id and not session.written
         self._open(session, vip_id, serving, client_is_hi, tcp_flags, now)
 
     def tcp_event(self, key: FlowKey, src_is_hi: bool, tcp_flags: int, now: float) -> None:
