@@ -40,8 +40,8 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
         meta.closing = closing == 1;
     }
 
-    // Another member of the cluster has the session: what its far end sends, be that a client or a server, goes there.
-    // What comes from the other end comes from that member itself and goes where its route leads.
+    // Another member of the cluster has the session: what its far end sends, client or server, goes there. What
+    // the other end sends comes from that member itself, and goes where its route leads.
     @id(FORWARD_TO_PEER_ACTION_ID)
     action forward_to_peer(member_id_t member_id, bit<1> far_is_hi) {
         meta.session_known = true;
