@@ -225,7 +225,7 @@ def handed_off(name: str, peer: Peer, service: Service) -> Case:
         Step(off.request(flags), CLIENT.port, out=(peer.gets(request(63, flags)),)) for flags in (opening, "A", "F")
     ]
     steps.append(asked_first(own, 0, opening, port=HELD))
-    entry = off.entry("forward_to_peer", member_id=peer.member_id)
+    entry = off.at_peer(peer.member_id)
     return Case(name, tuple(steps), (*service.entries(), *peer.entries(), entry))
 
 

@@ -153,8 +153,9 @@ def through_tunnels(name: str, peer: Peer, flow: Flow) -> Case:
     """Towards a peer, both ways; and what a peer brings."""
     small, steps = smaller(MSS, LARGEST[flow.family]), []
     for host, make, flags in ((CLIENT, flow.there, "S"), (STRANGER, flow.back, "SA")):
-        frame = to_switch(host, with_options(make(flags), MSS))
-        steps.append(Step(frame, host.port, out=(peer.gets(with_options(make(flags, ttl=63), small)),)))
+        whole, leaves = with_options(make(flags), MSS), with_options(make(flags, ttl=63), small)
+        out = peer.gets(leaves) if host is CLIENT else from_switch(CLIENT, leaves)
+        steps.append(Step(to_switch(host, whole), host.port, out=(out,)))
     own = replace(flow, server_port=81)
     member = Entry(
         "member_table", {"member_id": 17}, "dsr_to_member", {"address": parse_address(FAR.address(flow.family))}
@@ -167,7 +168,7 @@ def through_tunnels(name: str, peer: Peer, flow: Flow) -> Case:
             digest=own.tcp_event("S", from_client=True),
         )
     )
-    entries = (flow.entry("forward_to_peer", member_id=peer.member_id), own.known(17), member)
+    entries = (flow.at_peer(peer.member_id), own.known(17), member)
     return Case(name, tuple(steps), (*peer.entries(), *entries, clamp(4), clamp(6)))
 
 

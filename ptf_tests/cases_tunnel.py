@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from scapy.layers.inet import ICMP, IP, TCP, IPOption_Router_Alert
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6, IPv6ExtHdrFragment
@@ -29,7 +29,9 @@ def cases() -> Iterator[Case]:
             peer = Peer(outer)
             both = f"tunnel_{family}in{outer}"
             for protocol in PROTOCOLS:
-                yield to_peer(f"{both}_{protocol}_goes_to_the_peer_both_ways", Peer(outer), Flow(family, protocol))
+                for far_end in ("client", "server"):
+                    name = f"{both}_{protocol}_goes_to_the_peer_of_the_{far_end}"
+                    yield to_peer(name, Peer(outer), Flow(family, protocol), far_end == "client")
                 yield refused_loop(f"{both}_{protocol}_of_a_peer_goes_to_no_peer", peer, Flow(family, protocol))
                 for mode in MODES:
                     yield from_peer(
@@ -53,28 +55,33 @@ def cases() -> Iterator[Case]:
     yield inner_options()
 
 
-def to_peer(name: str, peer: Peer, flow: Flow) -> Case:
-    """Another member's flow: what client and server send goes there, and nobody is told of its flags."""
-    entry, (gets, _) = flow.entry("forward_to_peer", member_id=peer.member_id), peer.entries()
-    steps, frames = [], []
+def to_peer(name: str, peer: Peer, flow: Flow, far_end_is_client: bool) -> Case:
+    """Another member's flow: the far end's packets go there, the other end's pass; nobody is told of their flags."""
+    entry, (gets, _) = flow.at_peer(peer.member_id, far_end_is_client=far_end_is_client), peer.entries()
+    steps, there = [], []
+    ends = ((CLIENT, STRANGER, flow.there, far_end_is_client), (STRANGER, CLIENT, flow.back, not far_end_is_client))
     for flags in (flow.opening, "A", "FA", "R"):
-        for host, make in ((CLIENT, flow.there), (STRANGER, flow.back)):
-            frame = to_switch(host, make(flags, marks=0xBA))
-            frames.append(frame)
-            steps.append(Step(frame, host.port, out=(peer.gets(make(flags, ttl=63, marks=0xBA)),)))
-    count = (len(frames), sum(map(len, frames)))
-    return Case(name, tuple(steps), (*peer.entries(), entry), ((entry, count), (gets, count)))
+        for host, other, make, is_far in ends:
+            frame, leaves = to_switch(host, make(flags, marks=0xBA)), make(flags, ttl=63, marks=0xBA)
+            steps.append(Step(frame, host.port, out=(peer.gets(leaves) if is_far else from_switch(other, leaves),)))
+            if is_far:
+                there.append(frame)
+    counts = ((entry, _count(step.packet for step in steps)), (gets, _count(there)))
+    return Case(name, tuple(steps), (*peer.entries(), entry), counts)
+
+
+def _count(frames: Iterable[bytes]) -> tuple[int, int]:
+    """What an entry's counter shows after these frames."""
+    sizes = [len(frame) for frame in frames]
+    return len(sizes), sum(sizes)
 
 
 def refused_loop(name: str, peer: Peer, flow: Flow) -> Case:
     """Between members a packet travels once, whatever they believe of each other."""
-    entry = flow.entry("forward_to_peer", member_id=peer.member_id)
-    steps = tuple(
-        Step(peer.sends(make(flags)), PEER.port, drop=DropReason.PEER_LOOP)
-        for flags in (flow.opening, "A")
-        for make in (flow.there, flow.back)
-    )
-    return Case(name, steps, (*peer.entries(), entry))
+    steps = [Step(peer.sends(flow.there(flags)), PEER.port, drop=DropReason.PEER_LOOP) for flags in (flow.opening, "A")]
+    passes = from_switch(CLIENT, flow.back(ttl=63))
+    steps.append(Step(peer.sends(flow.back()), PEER.port, out=(passes,)))
+    return Case(name, tuple(steps), (*peer.entries(), flow.at_peer(peer.member_id)))
 
 
 def from_peer(name: str, peer: Peer, service: Service) -> Case:
@@ -126,7 +133,7 @@ def allocated(name: str, peer: Peer, service: Service) -> Case:
 
 
 def errors(name: str, peer: Peer, flow: Flow) -> Case:
-    """An ICMP error about either direction of a peer's flow goes to the peer."""
+    """An ICMP error for the owner of a peer's flow goes to the peer; one for the far end passes."""
     router = ROUTER.address(flow.family)
     steps = []
     for kind in ERRORS:
@@ -134,9 +141,9 @@ def errors(name: str, peer: Peer, flow: Flow) -> Case:
             arrives, leaves = (
                 icmp_error(kind, router, target.address(flow.family), quoted, ttl=ttl) for ttl in (64, 63)
             )
-            steps.append(Step(to_switch(ROUTER, arrives), ROUTER.port, out=(peer.gets(leaves),)))
-    entry = flow.entry("forward_to_peer", member_id=peer.member_id)
-    return Case(name, tuple(steps), (*peer.entries(), entry))
+            out = peer.gets(leaves) if target is flow.server else from_switch(flow.client, leaves)
+            steps.append(Step(to_switch(ROUTER, arrives), ROUTER.port, out=(out,)))
+    return Case(name, tuple(steps), (*peer.entries(), flow.at_peer(peer.member_id)))
 
 
 def tunnelled_errors(name: str, peer: Peer, service: Service) -> Case:
@@ -160,7 +167,7 @@ def too_big_for_peer(name: str, peer: Peer, flow: Flow) -> Case:
     room = mtu_of(FAR.port) - OVERHEAD[peer.outer]
     fits, big = (b"f" * (room - len(flow.there(payload=b"")) + more) for more in (0, 1))
     frame = to_switch(CLIENT, flow.there(payload=big))
-    entry = flow.entry("forward_to_peer", member_id=peer.member_id)
+    entry = flow.at_peer(peer.member_id)
     return Case(
         name,
         (

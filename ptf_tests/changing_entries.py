@@ -72,7 +72,7 @@ class ChangingEntries:
         if chance < 0.2:
             return session.entry("deny_connection" if chance < 0.1 else "reset_connection")
         if chance < 0.4:
-            return session.entry("forward_to_peer", member_id=dice.choice(PEERS).member_id)
+            return session.at_peer(dice.choice(PEERS).member_id)
         if chance < 0.5:
             return session.entry("bypass_connection")
         return session.known(dice.randrange(len(service.members)), closing=dice.random() < 0.3)

@@ -111,6 +111,11 @@ class Flow:
         low, high, _ = self.endpoints
         return slot_of(low, high, PROTOCOLS[self.protocol], slots)
 
+    def at_peer(self, member_id: int, *, far_end_is_client: bool = True) -> Entry:
+        """The entry of a peer's flow: what its far end sends goes to the peer."""
+        _, _, client_is_hi = self.endpoints
+        return self.entry("forward_to_peer", member_id=member_id, far_is_hi=int(client_is_hi == far_end_is_client))
+
     def known(self, member_id: int, *, closing: bool = False) -> Entry:
         """The entry that gives its client's packets to a member."""
         _, _, client_is_hi = self.endpoints
@@ -141,11 +146,11 @@ class Flow:
         return Digest("tcp_event_t", (low[0], high[0], low[1], high[1], int(client_is_hi == from_client), bits))
 
     def new_flow(self, vip_id: int, member_id: int, flags: str) -> Digest:
-        """The digest that announces it."""
+        """The digest that announces it; the flow cache has it now."""
         low, high, client_is_hi = self.endpoints
         bits = sum(FLAGS[flag] for flag in flags)
         ends = (low[0], high[0], low[1], high[1], PROTOCOLS[self.protocol])
-        return Digest("new_flow_t", (*ends, int(client_is_hi), bits, vip_id, member_id))
+        return Digest("new_flow_t", (*ends, int(client_is_hi), bits, vip_id, member_id, 1))
 
 
 def policy_rule(

@@ -301,7 +301,7 @@ class Learn(Move):
         if chance < 0.2:
             action = ActionCall(depot.id_of("deny_connection" if chance < 0.1 else "reset_connection"))
         elif chance < 0.4:
-            action = ActionCall(depot.id_of("forward_to_peer"), (dice.choice(PEERS).member_id,))
+            action = ActionCall(depot.id_of("forward_to_peer"), (dice.choice(PEERS).member_id, dice.randrange(2)))
         elif chance < 0.5:
             action = ActionCall(depot.id_of("bypass_connection"))
         entry = TableEntry(key, action, IDLE_NS if dice.random() < 0.5 else 0)

@@ -33,6 +33,7 @@ _KINDS = {
     "src_port": "port",
     "dst_port": "port",
     "client_is_hi": "bit",
+    "far_is_hi": "bit",
     "closing": "bit",
     "shared": "bit",
     "opens": "bit",

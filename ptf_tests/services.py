@@ -147,12 +147,16 @@ class Session:
             "forward_to_member", member_id=member_id, client_is_hi=int(client_is_hi), closing=int(closing)
         )
 
-    def new_flow(self, index: int, flags: str = "") -> Digest:
-        """The digest that announces the session with member `index`."""
+    def at_peer(self, member_id: int) -> Entry:
+        """The entry of a session that another member of the cluster serves."""
+        return self.entry("forward_to_peer", member_id=member_id, far_is_hi=int(self.endpoints[2]))
+
+    def new_flow(self, index: int, flags: str = "", *, remembered: bool = True) -> Digest:
+        """The digest that announces the session with member `index`; `remembered`: the flow cache has it now."""
         low, high, client_is_hi = self.endpoints
         bits = sum(FLAGS[flag] for flag in flags)
         protocol = PROTOCOLS[self.service.protocol]
-        ids = (self.service.number, self.service.member_id(index))
+        ids = (self.service.number, self.service.member_id(index), int(remembered))
         return Digest("new_flow_t", (low[0], high[0], low[1], high[1], protocol, int(client_is_hi), bits, *ids))
 
     def tcp_event(self, flags: str, *, from_client: bool) -> Digest:

@@ -109,8 +109,8 @@ control policy(inout headers_t hdr, inout metadata_t meta) {
     }
 
     apply {
-        if (!meta.served && !meta.is_icmp_error) {
-            bool has_ended = meta.session_known && meta.opens == 0;
+        bool has_ended = meta.session_known && meta.opens == 0;
+        if (!meta.served && !meta.is_icmp_error && (!has_ended || meta.from_client)) {
             member_id_t member_id = meta.member_id;
             if (meta.opens == 1) {
                 claimed = originator_table.apply().hit;

@@ -273,7 +273,7 @@ class MeshShell:
     def address_of(self, number: int) -> str:
         """Who is at the other end of a channel; empty if it is no more."""
         line = self._lines.get(number)
-        return "" if line is None else _address(line.transport)
+        return "" if line is None else line.address
 
 
 class _Caller(asyncio.Protocol):
@@ -295,6 +295,8 @@ class _Line(asyncio.Protocol):
     """A channel."""
 
     transport: asyncio.Transport
+    address = ""
+    """Who is at the other end; asked at the start, since TLS does not tell any more when it has ended."""
 
     def __init__(self, shell: MeshShell, number: int, *, is_call: bool) -> None:
         self._shell = shell
@@ -305,6 +307,7 @@ class _Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.address = _address(transport)
         if self._is_call:
             self._shell.connected(self)
 

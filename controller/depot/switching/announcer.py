@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from depot.address import FlowKey
-from depot.cluster.wire import ConnectionAction, key_of
+from depot.cluster import ConnectionAction, key_of
 
 __all__ = ["Announcement", "Announcer"]
 

@@ -16,16 +16,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from depot.address import FlowKey, Protocol
-from depot.cluster.database import Claim
-from depot.cluster.events import (
+from depot.cluster import (
+    Claim,
     ClusterEvent,
+    ConnectionAction,
     ConnectionsForgotten,
     ConnectionsLearnt,
     PeerDown,
     PeerUp,
     SyncChanged,
+    flow_of,
+    key_of,
 )
-from depot.cluster.wire import ConnectionAction, flow_of, key_of
 from depot.config.cluster_model import ClusterConfig, PolicyAction, PolicyConfig
 from depot.p4runtime.entry import Action, Entry, connection_flow
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason, Submission
@@ -116,6 +118,9 @@ class ClusterSide:
         if seen is None:
             return
         reason, flow = packet.reason, seen.flow
+        if reason == PuntReason.OUTBOUND_SESSION and not self._is_proxied(packet, flow):
+            self.holding.release(Target(0), seen.source, packet)
+            return
         is_opening = reason != PuntReason.UNKNOWN_FLOW
         if flow in self._beginnings or self.holding.target(flow) is not None:
             self._hold(seen, packet, now)
@@ -131,6 +136,10 @@ class ClusterSide:
             self._packets.append(_again(packet))
         else:
             self._hold(seen, packet, now)
+
+    def _is_proxied(self, packet: PacketIn, flow: FlowKey) -> bool:
+        """Whether a proxy speaks as one, and not for itself: it asks its name server in another protocol."""
+        return self._roster.transparent_vip(packet.detail, flow.protocol) is not None
 
     def _hold(self, seen: FlowPacket, packet: PacketIn, now: float) -> None:
         self.holding.add(seen.flow, seen.source, packet, now, alone=_is_alone(seen))
@@ -166,7 +175,7 @@ class ClusterSide:
         return Target(session.member_id, session.client)
 
     def _pass_on(self, seen: FlowPacket, packet: PacketIn, claim: Claim, now: float) -> None:
-        target = self.peers.target(claim, seen.source)
+        target = self.peers.target(claim)
         if target is None:
             self._hold(seen, packet, now)
             return
@@ -198,10 +207,10 @@ class ClusterSide:
         flow = beginning.seen.flow
         if (peer := self._steered(beginning)) is not None:
             del self._beginnings[flow]
-            self._relay_held(flow, self.peers.hand_off(flow, peer, now), now)
+            self._relay_held(flow, self.peers.hand_off(flow, beginning.seen.source, peer, now), now)
         elif self._is_shared(beginning) and self.own.announce(beginning.announcement):
             self._announcing.append(beginning)
-        else:
+        else:  # the peers know, if it is the next one on the ports of one that has just ended
             self._open(beginning, now)
 
     def _is_shared(self, beginning: Beginning) -> bool:
@@ -286,7 +295,7 @@ class ClusterSide:
         claim = self._directory.lookup(flow)
         if claim is None or flow not in self.holding:
             return
-        target = self.peers.target(claim, self.holding.first_source(flow))
+        target = self.peers.target(claim)
         if target is not None:
             self._beginnings.pop(flow, None)
             self._relay_held(flow, target, now)
@@ -366,24 +375,23 @@ class ClusterSide:
             self.peers.off_box.clear()
 
     def syn_seen(self, flow: FlowKey, source_is_hi: bool, tcp_flags: int, now: float) -> None:
-        """The data plane saw a SYN on a session that has ended, and does not ask about it: a new one on its ports."""
+        """The data plane saw a SYN on a bypassed session, and does not ask about it: a new one if that has ended."""
         session = self._tracker().session(flow)
         if session is None or session.state not in ENDED_STATES or tcp_flags & (_SYN | _ACK) != _SYN:
             return
-        bypassed = session.vip_id == BYPASS_VIP_ID
-        far_is_hi = source_is_hi if bypassed else not source_is_hi
-        if not bypassed and far_is_hi != (session.client == flow.high):
-            return  # a client's: it is punted
-        source = flow.high if source_is_hi else flow.low
-        kind = SessionKind.BYPASSED if bypassed else SessionKind.OUTBOUND
-        seen = FlowPacket(flow, source, tcp_flags)
-        self._announce(Beginning(seen, kind, session.vip_id, session.member_id, far_is_hi, from_peer=True), now)
+        if session.vip_id == BYPASS_VIP_ID:  # others are punted
+            seen = FlowPacket(flow, flow.high if source_is_hi else flow.low, tcp_flags)
+            self._announce(Beginning.bypassed(seen, source_is_hi, from_peer=True), now)
 
     def noticed(self, notices: Iterable[object], now: float) -> None:
         """What became of sessions: the peers hear of a session's end when its last packets have passed."""
         for notice in notices:
             if isinstance(notice, SessionClosed):
                 self.own.withdraw_later(notice.key, now + (LINGER if notice.reason is CloseReason.FIN else 0.0))
+
+    def _is_beginning(self, flow: FlowKey) -> bool:
+        """Whether peers are being told of a flow: it is not to be withdrawn for a session that had it before."""
+        return flow in self._beginnings or any(one.seen.flow == flow for one in self._announcing)
 
     # Time and output
 
@@ -399,7 +407,8 @@ class ClusterSide:
         for flow in list(self.own.due(now)):
             session = self._tracker().session(flow)
             if session is None or session.state in ENDED_STATES:
-                self.own.withdraw(flow)
+                if not self._is_beginning(flow):
+                    self.own.withdraw(flow)
             elif session.state is SessionState.CLOSING:  # without sight of replies: the other end may go on
                 self.own.withdraw_later(flow, now + LONG_LINGER)
 
@@ -454,7 +463,8 @@ class ClusterSide:
         for command in commands:
             flow = command.key
             if isinstance(command, RemoveEntry):
-                self.own.withdraw(flow)
+                if not self._is_beginning(flow):
+                    self.own.withdraw(flow)
                 self._deferred.pop(flow, None)
             elif self.holding.target(flow) is not None:
                 self._deferred[flow] = command
