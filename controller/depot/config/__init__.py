@@ -1,5 +1,14 @@
 """The operator's file: `load` it, get a `Config` or a `ConfigError` with every mistake and its line."""
 
+from depot.config.cluster_model import (
+    ClusterConfig,
+    EntryMode,
+    PeerConfig,
+    PolicyAction,
+    PolicyConfig,
+    SteerKind,
+)
+from depot.config.host_port import HostPort
 from depot.config.load import load, parse
 from depot.config.model import (
     Config,
@@ -7,7 +16,6 @@ from depot.config.model import (
     DepotConfig,
     HealthConfig,
     HealthType,
-    HostPort,
     LogLevel,
     MemberConfig,
     MemberFailure,
@@ -22,10 +30,12 @@ from depot.config.model import (
 from depot.config.problems import ConfigError, Problem
 
 __all__ = [
+    "ClusterConfig",
     "Config",
     "ConfigError",
     "CostConfig",
     "DepotConfig",
+    "EntryMode",
     "HealthConfig",
     "HealthType",
     "HostPort",
@@ -33,10 +43,14 @@ __all__ = [
     "MemberConfig",
     "MemberFailure",
     "Mode",
+    "PeerConfig",
+    "PolicyAction",
+    "PolicyConfig",
     "PortConfig",
     "Problem",
     "RouteConfig",
     "SchedulerKind",
+    "SteerKind",
     "SwitchConfig",
     "TlsConfig",
     "VipConfig",

@@ -116,12 +116,13 @@ def _check_vip_endpoints(switches: list[SwitchDraft], vips: list[VipDraft], prob
                 f"{d.vip.protocol.name} {d.vip.endpoint}",
             )
             for d in vips
+            if not d.vip.transparent
         ),
         problems,
     )
     own = _own_addresses(switches)
     for draft in vips:
-        if draft.vip.address in own:
+        if not draft.vip.transparent and draft.vip.address in own:
             message = f"{format_address(draft.vip.address)} is a switch port's own address, given"
             place = _place(own[draft.vip.address], problems)
             problems.add((*draft.path, "address"), f"{message} {place}; a VIP needs an address of its own")
@@ -163,7 +164,7 @@ def _check_member_addresses(
     for member, path in zip(vip.members, draft.member_paths, strict=True):
         at = (*path, "address")
         shown = format_address(member.address)
-        if vip.mode is not Mode.IPIP and not same_family(member.address, vip.address):
+        if vip.mode is not Mode.IPIP and not vip.transparent and not same_family(member.address, vip.address):
             message = f"{shown} is of another family than the VIP's {format_address(vip.address)}"
             problems.add(at, f'{message}; mode "{vip.mode.value}" keeps the family, mode "ipip" need not')
         elif member.address in own:
@@ -174,7 +175,7 @@ def _check_member_addresses(
 
 def _vip_at(member: MemberConfig, vip: VipConfig, vips: list[VipDraft]) -> VipConfig | None:
     """The VIP that packets to a member would end up at; NAT packets only if the port is the VIP's too."""
-    for other in (draft.vip for draft in vips):
+    for other in (draft.vip for draft in vips if not draft.vip.transparent):
         is_same_service = other.endpoint == member.endpoint and other.protocol == vip.protocol
         if other.address == member.address and (vip.mode is not Mode.NAT or is_same_service):
             return other

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+from depot.config.cluster_consistency import check_cluster
+from depot.config.cluster_tables import ClusterDraft, read_cluster, read_policy
 from depot.config.consistency import check_consistency
 from depot.config.locate import locate_keys
-from depot.config.model import Config
+from depot.config.model import Config, VipConfig
 from depot.config.problems import ConfigError, Problem, ProblemList
 from depot.config.reader import TableReader
-from depot.config.tables import SwitchDraft, read_depot, read_switch, read_vip
+from depot.config.tables import SwitchDraft, VipDraft, read_depot, read_switch, read_vip
 
 __all__ = ["load", "parse"]
 
@@ -58,15 +61,25 @@ class _Document:
         depot = read_depot(root.table("depot"), base)
         switches = [draft for part in root.tables("switch") if (draft := read_switch(part, base))]
         vips = [service for part in root.tables("vip") if (service := read_vip(part))]
+        cluster = read_cluster(root.table("cluster"), base)
+        policies = [rule for part in root.tables("policy") if (rule := read_policy(part))]
         root.finish()
         if not root.has("switch"):
             self._problems.add((), "there is no switch; add [[switch]] with its name and address")
         check_consistency(switches, vips, self._problems)
+        check_cluster(cluster, policies, switches, vips, self._problems, is_alone=not root.has("cluster"))
         if look_for_files:
             self._look_for_tls_files(switches)
+            self._look_for_certificates(cluster)
         if found := self._problems.in_order():
             raise ConfigError(self._source, found)
-        return Config(depot, tuple(draft.switch for draft in switches), tuple(draft.vip for draft in vips))
+        return Config(
+            depot,
+            tuple(draft.switch for draft in switches),
+            tuple(_shared_or_not(draft, cluster) for draft in vips),
+            None if cluster is None else cluster.cluster,
+            tuple(draft.policy for draft in policies),
+        )
 
     def _look_for_tls_files(self, switches: list[SwitchDraft]) -> None:
         for draft in switches:
@@ -74,6 +87,19 @@ class _Document:
                 for key, path in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
                     if path is not None and not path.is_file():
                         self._problems.add((*draft.path, "tls", key), f"there is no file {path}")
+
+    def _look_for_certificates(self, draft: ClusterDraft | None) -> None:
+        if draft is not None:
+            for key in ("ca", "cert", "key"):
+                path: Path | None = getattr(draft.cluster, key)
+                if path is not None and not path.is_file():
+                    message = f"there is no file {path}; `depot cluster init` makes the certificates of all members"
+                    self._problems.add((*draft.path, key), message)
+
+
+def _shared_or_not(draft: VipDraft, cluster: ClusterDraft | None) -> VipConfig:
+    """Every VIP is the whole cluster's, unless the file says otherwise."""
+    return replace(draft.vip, shared=cluster is not None and draft.says_shared is not False)
 
 
 def _syntax_problem(message: str, document: str) -> Problem:

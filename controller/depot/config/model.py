@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path
 
 from depot.address import Endpoint, InterfaceAddress, Prefix, Protocol
+from depot.config.cluster_model import ClusterConfig, PolicyConfig
+from depot.config.host_port import HostPort
 
 __all__ = [
     "Config",
@@ -17,7 +19,6 @@ __all__ = [
     "DepotConfig",
     "HealthConfig",
     "HealthType",
-    "HostPort",
     "LogLevel",
     "MemberConfig",
     "MemberFailure",
@@ -79,19 +80,6 @@ class HealthType(Enum):
     """A GET is answered with an expected status."""
     NONE = "none"
     """No active check; the passive one still works."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostPort:
-    """A TCP endpoint given by name or address, as ``127.0.0.1:9559``, ``[::1]:9559`` or ``switch1:9559``."""
-
-    host: str
-    """Host name or address, without brackets."""
-    port: int
-    """TCP port, 1..65535."""
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +230,7 @@ class MemberConfig:
     address: int
     """128-bit address."""
     port: int
-    """The port it serves at; the VIP's own in modes dsr and ipip."""
+    """The port it serves at; the VIP's own in modes dsr and ipip, 0 for a transparent VIP: any."""
     weight: int = 1
     """Its share relative to the others, 0..256; 0: no new sessions, the old ones stay (drained)."""
 
@@ -259,9 +247,9 @@ class VipConfig:
     name: str
     """Unique name."""
     address: int
-    """128-bit address."""
+    """128-bit address; 0 for a transparent one."""
     port: int
-    """TCP or UDP port, 1..65535."""
+    """TCP or UDP port, 1..65535; 0 for a transparent one."""
     protocol: Protocol = Protocol.TCP
     """TCP or UDP."""
     mode: Mode = Mode.NAT
@@ -286,6 +274,10 @@ class VipConfig:
     """How members are watched."""
     cost: CostConfig = CostConfig()
     """For the scheduler "cost"."""
+    transparent: bool = False
+    """Whether it has no endpoint of its own: its members serve what the access policy intercepts. Mode dsr."""
+    shared: bool = False
+    """Whether other members of the cluster may own sessions of this VIP; never without a cluster."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -303,3 +295,7 @@ class Config:
     """At least one."""
     vips: tuple[VipConfig, ...]
     """The services; none is allowed: the depot then routes only."""
+    cluster: ClusterConfig | None = None
+    """The cluster that the depot is a member of; None: none."""
+    policies: tuple[PolicyConfig, ...] = ()
+    """The access policy: the first rule that fits decides."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depot.address import Protocol
+from depot.config.host_port import HostPort
 from depot.config.model import (
     CostConfig,
     DepotConfig,
     HealthConfig,
     HealthType,
-    HostPort,
     LogLevel,
     MemberConfig,
     MemberFailure,
@@ -83,6 +83,8 @@ class VipDraft:
     """Its table."""
     member_paths: tuple[KeyPath, ...]
     """The tables of `vip.members`."""
+    says_shared: bool | None
+    """What the file says of its sessions being shared in the cluster; None: nothing."""
 
 
 def read_depot(reader: TableReader | None, base: Path) -> DepotConfig:
@@ -198,14 +200,20 @@ def _protocol(value: object) -> Protocol:
 def read_vip(reader: TableReader) -> VipDraft | None:
     """Read ``[[vip]]``; None if others cannot be checked against it."""
     protocol = reader.vital("protocol", _protocol, Protocol.TCP)
-    mode = reader.vital("mode", choice(Mode), Mode.NAT)
-    port = reader.required("port", _L4_PORT, 0)
-    members = [(member, part.path) for part in reader.tables("member") if (member := _read_member(part, mode, port))]
+    transparent = reader.vital("transparent", boolean, False)
+    mode = reader.vital("mode", choice(Mode), Mode.DSR if transparent else Mode.NAT)
+    address, port = _read_endpoint(reader, transparent, mode)
+    members = [
+        (member, part.path)
+        for part in reader.tables("member")
+        if (member := _read_member(part, mode, port, transparent))
+    ]
     if not reader.has("member"):
         reader.problems.add(reader.path, "has no member; add [[vip.member]], with weight = 0 to give it no sessions")
+    says_shared = reader.optional("shared", boolean, None)
     vip = VipConfig(
         name=reader.required("name", name, ""),
-        address=reader.required("address", ip_address, 0),
+        address=address,
         port=port,
         protocol=protocol,
         mode=mode,
@@ -217,16 +225,32 @@ def read_vip(reader: TableReader) -> VipDraft | None:
         idle_timeout=reader.optional("idle_timeout", duration(1, 7 * _DAY), _idle_default(protocol)),
         handshake_timeout=reader.optional("handshake_timeout", duration(1, 600), 30.0),
         members=tuple(member for member, _ in members),
-        health=_read_health(reader.table("health"), protocol),
-        cost=_read_cost(reader.table("cost")),
+        health=_read_health(reader.table("health"), protocol, has_port=not transparent),
+        cost=_read_cost(reader.table("cost"), has_port=not transparent),
+        transparent=transparent,
     )
     reader.finish()
-    draft = VipDraft(vip, reader.path, tuple(path for _, path in members))
+    draft = VipDraft(vip, reader.path, tuple(path for _, path in members), says_shared)
     if not reader.is_wrong("mode"):
         _check_tunnel(draft, reader)
     if not reader.is_wrong("scheduler"):
         _check_scheduler(draft, reader.problems)
     return draft if reader.usable else None
+
+
+def _read_endpoint(reader: TableReader, transparent: bool, mode: Mode) -> tuple[int, int]:
+    """Address and port, which a transparent VIP must not have."""
+    if not transparent:
+        return reader.required("address", ip_address, 0), reader.required("port", _L4_PORT, 0)
+    for key in ("address", "port"):
+        reader.optional(key, lambda value: value, None)
+        if reader.has(key):
+            message = "a transparent VIP takes what [[policy]] sends to it, whatever its destination; leave it out"
+            reader.problems.add((*reader.path, key), message)
+    if mode is not Mode.DSR:
+        message = 'a transparent VIP\'s members get packets as they are; leave it out, or say mode = "dsr"'
+        reader.problems.add((*reader.path, "mode"), message)
+    return 0, 0
 
 
 def _check_tunnel(draft: VipDraft, reader: TableReader) -> None:
@@ -265,7 +289,7 @@ def _idle_default(protocol: Protocol) -> float:
     return _UDP_IDLE if protocol is Protocol.UDP else _TCP_IDLE
 
 
-def _read_member(reader: TableReader, mode: Mode, vip_port: int) -> MemberConfig | None:
+def _read_member(reader: TableReader, mode: Mode, vip_port: int, transparent: bool) -> MemberConfig | None:
     member = MemberConfig(
         name=reader.required("name", name, ""),
         address=reader.required("address", ip_address, 0),
@@ -273,15 +297,20 @@ def _read_member(reader: TableReader, mode: Mode, vip_port: int) -> MemberConfig
         weight=reader.optional("weight", integer(0, _MAX_WEIGHT), 1),
     )
     reader.finish()
-    if reader.usable and mode is not Mode.NAT and vip_port and member.port != vip_port:
+    if transparent and reader.has("port"):
+        message = "a transparent VIP's members take any port; leave it out ([vip.health] has a port of its own)"
+        reader.problems.add((*reader.path, "port"), message)
+    elif reader.usable and mode is not Mode.NAT and vip_port and member.port != vip_port:
         message = f'in mode "{mode.value}" packets keep the VIP\'s port {vip_port}; leave "port" out, or use mode "nat"'
         reader.problems.add((*reader.path, "port"), message)
     return member if reader.usable else None
 
 
-def _read_health(reader: TableReader | None, protocol: Protocol) -> HealthConfig:
-    default = HealthConfig(type=HealthType.TCP if protocol is Protocol.TCP else HealthType.NONE)
+def _read_health(reader: TableReader | None, protocol: Protocol, *, has_port: bool) -> HealthConfig:
+    """Read ``[vip.health]``. has_port: whether members have a port to be checked at unless another is given."""
     is_tcp = protocol is Protocol.TCP
+    has_port = has_port or (reader is not None and reader.has("port"))
+    default = HealthConfig(type=HealthType.TCP if is_tcp and has_port else HealthType.NONE)
     if reader is None:
         return HealthConfig(type=default.type, passive=is_tcp)
     health = HealthConfig(
@@ -305,6 +334,9 @@ def _read_health(reader: TableReader | None, protocol: Protocol) -> HealthConfig
     for key in ("path", "host", "expect"):
         if reader.has(key) and health.type is not HealthType.HTTP and not reader.is_wrong("type"):
             reader.problems.add((*reader.path, key), 'has no meaning without type = "http"')
+    if health.type is not HealthType.NONE and not has_port:
+        message = 'a transparent VIP\'s members have no port of their own; give "port", where the proxy can be asked'
+        reader.problems.add((*reader.path, "type"), message)
     reader.finish()
     return health
 
@@ -323,7 +355,7 @@ def _header_text(value: object) -> str:
     return given
 
 
-def _read_cost(reader: TableReader | None) -> CostConfig:
+def _read_cost(reader: TableReader | None, *, has_port: bool) -> CostConfig:
     default = CostConfig()
     if reader is None:
         return default
@@ -338,5 +370,8 @@ def _read_cost(reader: TableReader | None) -> CostConfig:
         report_port=reader.optional("report_port", _L4_PORT, None),
         report_interval=reader.optional("report_interval", duration(0.1, 3600), default.report_interval),
     )
+    if cost.report_path is not None and cost.report_port is None and not has_port:
+        message = 'a transparent VIP\'s members have no port of their own; give "report_port"'
+        reader.problems.add((*reader.path, "report_path"), message)
     reader.finish()
     return default if reader.has_wrong() else cost

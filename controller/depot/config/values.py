@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from depot import address
-from depot.config.model import HostPort
+from depot.config.host_port import HostPort
 from depot.config.problems import KeyPath
 
 __all__ = [

@@ -8,7 +8,7 @@ from contextlib import suppress
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from depot.config.model import HostPort
+from depot.config import HostPort
 from depot.daemon.daemon import Daemon
 from depot.daemon.metrics import DepotCollector
 
