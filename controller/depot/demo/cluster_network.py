@@ -18,39 +18,11 @@ intercepts through port 3. The controllers speak with each other in a network of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from depot.demo.lab import Lab
+from depot.demo.member import Site
 from depot.demo.topology import Lan, Leg, Port, Route, add_host, add_lans, add_router, add_switch
 
-__all__ = ["CLIENT", "CLIENT_PORTS", "OFFICE", "SERVER", "SITES", "X_AT_SERVER", "Y_AT_SERVER", "Site", "build"]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A depot, a member of the cluster, and the Squid behind it."""
-
-    name: str
-    """The member's name in the cluster."""
-    ports: tuple[Port, ...]
-    """Of its switch."""
-    routes: tuple[Route, ...]
-    """Its static routes."""
-    control: Leg
-    """Where other members' controllers reach its own."""
-    checks: Leg
-    """Where its health checks come from."""
-    squid: Leg
-    """The proxy's host."""
-    squid_ports: tuple[int, int]
-    """Ports of the connections that its Squid opens."""
-    tunnel: Leg
-    """Its tunnel's end in the data plane."""
-
-    @property
-    def node(self) -> str:
-        """The depot's namespace."""
-        return self.control.node
+__all__ = ["CLIENT", "CLIENT_PORTS", "OFFICE", "SERVER", "SITES", "X_AT_SERVER", "Y_AT_SERVER", "build"]
 
 
 OFFICE = Lan("office", "10.1.0", "fd00:1")
