@@ -67,7 +67,7 @@ class Box:
 
     lab: Lab
     """Where they run."""
-    target: Target
+    target: Target = Target.SOFTSWITCH
     """Which switch."""
     switch_address: str = SWITCH_ADDRESS
     """Where the controller finds the switch."""

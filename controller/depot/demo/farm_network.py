@@ -11,8 +11,8 @@
                                                 squidc
 
 Downstream is a Linux router whose Squid opens connections with the clients' addresses. The balancer is a Linux router
-too, with two routes of equal cost to everywhere, chosen by a hash of addresses and ports; so is the gateway, towards the
-clients.
+too, with two routes of equal cost to everywhere, chosen by a hash of addresses and ports; so is the gateway, for the
+way back.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from depot.demo.lab import Lab, LabError, wait_until
 from depot.demo.squid import HTTP, Squid
 from depot.demo.topology import FAMILIES, Lan, Leg, Port, Route
 
-__all__ = ["Member", "Site", "member_configuration"]
+__all__ = ["CERTIFICATES", "Member", "Site", "introduce", "member_configuration"]
 
 _CONTROL_PORT = 4646
 _PROXIES = "proxies"
+CERTIFICATES = {"insecure": True}
 _KEEPALIVE = {"keepalive": "500ms", "misses": 3, "retry_interval": "250ms", "longest_retry_interval": "500ms"}
 """A peer that is silent for a second and a half is gone; one that comes back is met within half a second."""
 _CHECKS = {"type": "tcp", "port": HTTP, "interval": "500ms", "timeout": "500ms", "rise": 1, "fall": 2}
@@ -118,21 +119,28 @@ class Member:
     peers: Sequence[Site] = field(default_factory=tuple)
     """The other members' places."""
 
+    keys: Mapping[str, object] | None = None
+    """What its ``[cluster]`` says of certificates, once it has some."""
+
     @classmethod
-    def at(cls, lab: Lab, site: Site, peers: Sequence[Site], **options: Any) -> Member:
-        """Prepare a member; `options` are those of `Box`."""
-        interfaces = {port.number: port.interface for port in site.ports}
-        box = Box(lab, namespace=site.node, interfaces=interfaces, label=f"{site.name}-", **options)
-        return cls(site, box, Squid(lab, site.squid.node, site.squid_ports), peers)
+    def group(cls, lab: Lab, sites: Sequence[Site], **options: Any) -> list[Member]:
+        """Prepare the members of a cluster; `options` are those of `Box`."""
+        members = []
+        for site in sites:
+            interfaces = {port.number: port.interface for port in site.ports}
+            box = Box(lab, namespace=site.node, interfaces=interfaces, label=f"{site.name}-", **options)
+            squid = Squid(lab, site.squid.node, site.squid_ports)
+            members.append(cls(site, box, squid, [other for other in sites if other is not site]))
+        return members
 
     @property
     def name(self) -> str:
         """Its name in the cluster."""
         return self.site.name
 
-    def configure(self, clients: Lan, cluster: Mapping[str, object] | None, steer: str | None = None) -> None:
-        """Write its configuration (see `member_configuration`)."""
-        text = member_configuration(self.site, self.peers, clients, self.box.socket, cluster, steer)
+    def configure(self, clients: Lan, steer: str | None = None) -> None:
+        """Write its configuration (see `member_configuration`), in the cluster once it has been introduced."""
+        text = member_configuration(self.site, self.peers, clients, self.box.socket, self.keys, steer)
         self.box.config_file.write_text(text)
 
     def start_squid(self) -> None:
@@ -159,6 +167,27 @@ class Member:
         self.box.kill_controller()
         self.box.kill_switch()
 
+    def meets(self, names: Collection[str]) -> bool:
+        """Whether it and these members are in sync now."""
+        try:
+            peers = {peer["name"]: peer["state"] for peer in self.cluster_status()["peers"]}
+        except LabError:
+            return False
+        return all(peers.get(name) == "established" for name in names)
+
+    def flows_of(self, owner: str) -> set[str]:
+        """The flows of one member, as this one knows them."""
+        return {f"{row['protocol']} {row['source']} {row['destination']}" for row in self.connections()
+                if row["owner"] == owner}  # fmt: skip
+
+    def wait_flows_of(self, owner: str) -> set[str]:
+        """The same, as soon as there are some. Raises LabError."""
+        return wait_until(lambda: self.flows_of(owner) or None, 5.0, f"{self.name} knows connections of {owner}")
+
+    def relayed_to(self, peer: str) -> int:
+        """How many packets its switch has put into the tunnel to a peer. Raises LabError."""
+        return next(int(row["packets"]) for row in self.cluster_status()["peers"] if row["name"] == peer)
+
     def cluster_status(self) -> dict[str, Any]:
         """What `depot cluster status` says. Raises LabError."""
         answer = self.box.ask("cluster", "status")
@@ -170,3 +199,9 @@ class Member:
         """What `depot connections --cluster` says. Raises LabError."""
         found: list[dict[str, Any]] = self.box.ask("connections", "--cluster")
         return found
+
+
+def introduce(lab: Lab, members: Sequence[Member]) -> None:
+    """Make the cluster's certificates; from now on the members' configuration has ``[cluster]``."""
+    for member in members:
+        member.keys = CERTIFICATES

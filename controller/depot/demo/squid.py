@@ -108,9 +108,7 @@ class Squid:
         """Write its configuration; `diverted` are selectors of `ip rule` for packets that are to reach it."""
         self.folder.mkdir()
         shutil.chown(self.folder, _USER, _USER)
-        text = _CONFIGURATION.format(
-            port=HTTP, name=self.node, patience=self.patience, folder=self.folder, user=_USER
-        )
+        text = _CONFIGURATION.format(port=HTTP, name=self.node, patience=self.patience, folder=self.folder, user=_USER)
         (self.folder / "squid.conf").write_text(text)
         self.lab.set(self.node, {"ipv4/ip_local_port_range": f"{self.ports[0]} {self.ports[1]}"})
         divert(self.lab, self.node, *diverted)

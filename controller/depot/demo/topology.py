@@ -146,7 +146,7 @@ def set_route(lab: Lab, node: str, route: Route) -> None:
 
 def _end(leg: Leg) -> str:
     """The far end of a leg, at the bridge."""
-    return f"{leg.lan.name[:7]}-{leg.node[-7:]}"
+    return f"{leg.lan.name}-{leg.host}"
 
 
 def _plug_in(lab: Lab, legs: Sequence[Leg], routes: Sequence[Route]) -> None:

@@ -1,0 +1,241 @@
+"""The seed's Fig. 1 played: answers that come back by another proxy, without the cluster and with it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from depot.demo import cluster_network as network
+from depot.demo.box import Box
+from depot.demo.clients import Download, url
+from depot.demo.kernel import counter_in
+from depot.demo.lab import Lab, wait_until
+from depot.demo.member import Member, introduce
+from depot.demo.proxied import Answer, fetch, fetch_at_once
+from depot.demo.screen import Finding, Screen
+from depot.demo.topology import FAMILIES, Route, set_route
+from depot.demo.web import WebMember, page_digest, slowly
+
+__all__ = ["ClusterStory"]
+
+_OPEN_PORT = 8080
+"""A port of the server that no rule speaks of."""
+_REQUESTS = 20
+_ALONE = 3
+_GONE_SECONDS = 3.0
+"""Three intervals of half a second, and as much again for a busy machine."""
+_BACK_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class ClusterStory:
+    """One run on a lab that is empty when it begins."""
+
+    lab: Lab
+    """Where it plays."""
+    screen: Screen
+    """Where it is told."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """How switches are made, see `Box`."""
+    members: list[Member] = field(default_factory=list)
+    """A and B."""
+    server: WebMember | None = None
+    """The origin server."""
+    findings: list[Finding] = field(default_factory=list)
+    """What was claimed and found, in order."""
+
+    @property
+    def boxes(self) -> list[Box]:
+        """The depots."""
+        return [member.box for member in self.members]
+
+    def tell(self) -> list[Finding]:
+        """All of it. Raises LabError if something does not even run."""
+        self.set_up()
+        self.fail_alone()
+        self.join()
+        self.succeed()
+        self.show_what_is_known()
+        self.lose_the_other()
+        self.lose_the_owner()
+        return self.findings
+
+    # ------------------------------------------------------------------------------------------------------ set-up
+
+    def set_up(self) -> None:
+        """Network, origin server, depots on their own, Squids."""
+        network.build(self.lab)
+        self.screen.say(f"network of {len(self.lab.namespaces)} namespaces, names begin with {self.lab.prefix}-")
+        self.server = WebMember(self.lab, network.SERVER.as_host(), ports=(80, _OPEN_PORT))
+        self.server.prepare()
+        self.server.start()
+        self.members = Member.group(self.lab, network.SITES, **self.options)
+        for member in self.members:
+            member.start_squid()
+            member.configure(network.OFFICE)
+            member.start_depot()
+        engines = ", ".join(f"{m.name}: {m.box.engine_in_use() or m.box.target.program}" for m in self.members)
+        self.screen.say(f"nginx is the server, Squid runs behind depot a and depot b (switches {engines})")
+
+    # ------------------------------------------------------------------------------------------------------- part 1
+
+    def fail_alone(self) -> None:
+        """Without the cluster no intercepted request succeeds."""
+        self.screen.title("1  Two depots that do not know each other; answers come back by the other one")
+        server, client = network.SERVER, network.CLIENT
+        plain = [fetch(self.lab, client.node, server.address(f), port=_OPEN_PORT)[0] for f in FAMILIES]
+        self._tell_answers(f"port {_OPEN_PORT}, which is not intercepted", plain)
+        self._find("what is not intercepted", "arrives", _served(plain), all(answer.served for answer in plain))
+        resets = counter_in(self.lab, client.node, "Tcp", "OutRsts")
+        answers = fetch_at_once(self.lab, client.node, [server.address(f) for f in FAMILIES] * _ALONE)
+        resets = counter_in(self.lab, client.node, "Tcp", "OutRsts") - resets
+        self._tell_answers(f"curl {url(server.address(4))} and IPv6, intercepted by Squid A", answers)
+        self.screen.say(f"the server's SYN-ACKs came to the client by way of B: it sent {resets} resets")
+        self._find("intercepted, without the cluster", "fails", _served(answers), not any(a.served for a in answers))
+
+    # ------------------------------------------------------------------------------------------------------- part 2
+
+    def join(self) -> None:
+        """The same depots with [cluster] in their files."""
+        self.screen.title("2  The same, as members of one cluster")
+        for member in self.members:
+            member.box.stop_controller()
+        introduce(self.lab, self.members)
+        for member in self.members:
+            member.configure(network.OFFICE)
+            member.start_controller()
+        wait_until(lambda: all(m.meets(others) for m, others in self._pairs()), 10.0, "the members have met")
+        self.screen.say("the same depots with [cluster] in their files: each knows what the other knows")
+
+    def _pairs(self) -> list[tuple[Member, list[str]]]:
+        names = [member.name for member in self.members]
+        return [(member, [name for name in names if name != member.name]) for member in self.members]
+
+    def succeed(self) -> None:
+        """Now every request succeeds, by Squid A, though every answer arrives at B."""
+        a, b = self.members
+        for family in FAMILIES:
+            since, crossed = time.time(), b.relayed_to(a.name)
+            answers = self._visit(family, _REQUESTS)
+            crossed = b.relayed_to(a.name) - crossed
+            self._tell_answers(f"curl {url(network.SERVER.address(family))}", answers)
+            served = {m.name: len(m.squid.requests(since)) for m in self.members}
+            visits = self._visits(since)
+            self.screen.say(
+                f"Squid A served {served['a']}, Squid B {served['b']}; the server saw {', '.join(visits)}; "
+                f"depot b sent {crossed} packets to depot a"
+            )
+            self._find(f"with the cluster, IPv{family}", "all", _served(answers), all(a.served for a in answers))
+            by = f"{served['a']} / {served['b']}"
+            self._find(f"served by Squid A / B, IPv{family}", f"{_REQUESTS} / 0", by, by == f"{_REQUESTS} / 0")
+            client = network.CLIENT.address(family)
+            self._find(f"the server sees, IPv{family}", client, ", ".join(visits), list(visits) == [client])
+            self._find(f"packets that B tunnelled to A, IPv{family}", f"at least {3 * _REQUESTS}", str(crossed),
+                       crossed >= 3 * _REQUESTS)  # fmt: skip
+        self._download_in_full()
+
+    def _visit(self, family: int, count: int) -> list[Answer]:
+        return fetch(self.lab, network.CLIENT.node, network.SERVER.address(family), count)
+
+    def _visits(self, since: float) -> Counter[str]:
+        """Whom the server believes to have been visited by."""
+        visits = self.server.visits() if self.server else []
+        return Counter(visit.client for visit in visits if visit.time >= since)
+
+    def _download_in_full(self) -> None:
+        """Segments of full size, which with a tunnel's header around them would not fit."""
+        downloads = [self._download(family, "/large", family) for family in FAMILIES]
+        wait_until(lambda: not any(d.process.running for d in downloads), 20.0, "the downloads end")
+        good = sum(download.complete(page_digest("large")) for download in downloads)
+        self.screen.say(f"two downloads of 1.2 MB, IPv4 and IPv6: {good} arrived with the right contents")
+        self._find("downloads in segments of full size", "all", f"{good} of {len(downloads)}", good == len(downloads))
+
+    def _download(self, family: int, path: str, number: int) -> Download:
+        return Download.start(self.lab, network.CLIENT.node, network.SERVER.address(family), path, number)
+
+    # ------------------------------------------------------------------------------------------------------- part 3
+
+    def show_what_is_known(self) -> None:
+        """Every member shows the whole network's flows."""
+        self.screen.title("3  What every member knows, while a download runs")
+        download = self._download(4, slowly("medium"), 41)
+        wait_until(lambda: download.received > 0, 10.0, "a download has begun")
+        for member in self.members:
+            self.screen.say(f"depot cluster status, on {member.name}:\n{member.box.tell('cluster', 'status').rstrip()}")
+        seen = []
+        for member in self.members:
+            seen.append(member.wait_flows_of("a"))
+            shown = member.box.tell("connections", "--cluster").rstrip()
+            self.screen.say(f"depot connections --cluster, on {member.name}:\n{shown}")
+        equal = seen[0] == seen[1] and len(seen[0]) >= 2
+        self._find("both members show the same flows", "yes", "yes" if equal else "no", equal)
+        download.process.kill()
+
+    # ------------------------------------------------------------------------------------------------------- part 4
+
+    def lose_the_other(self) -> None:
+        """B dies; the network takes another way; B returns."""
+        self.screen.title("4  Depot B dies: kill -9 of its controller and its switch")
+        a, b = self.members
+        killed = time.monotonic()
+        b.kill()
+        wait_until(lambda: not a.meets([b.name]), 10.0, "a notices that b is gone", 0.02)
+        noticed = time.monotonic() - killed
+        self.screen.say(f"depot a has noticed after {noticed:.2f} s")
+        self._find("a dead member is noticed", f"within {_GONE_SECONDS:g} s", f"{noticed:.2f} s",
+                   noticed <= _GONE_SECONDS)  # fmt: skip
+        set_route(self.lab, network.SERVER.node, Route(network.OFFICE, network.X_AT_SERVER))
+        answers = self._visit(4, 5) + self._visit(6, 5)
+        self._tell_answers("the server's network answers over x instead of y", answers)
+        self._find("with B dead and routed around", "all", _served(answers), all(a.served for a in answers))
+        started = time.monotonic()
+        b.start_depot()
+        wait_until(
+            lambda: all(m.meets(others) for m, others in self._pairs()), 10.0, "the members have met again", 0.02
+        )
+        set_route(self.lab, network.SERVER.node, Route(network.OFFICE, network.Y_AT_SERVER))
+        answers = self._visit(4, 5) + self._visit(6, 5)
+        self.screen.say(f"depot b started again: a member after {time.monotonic() - started:.1f} s; routes as before")
+        self._tell_answers("again by way of B", answers)
+        self._find("with B back", "all", _served(answers), all(a.served for a in answers))
+
+    def lose_the_owner(self) -> None:
+        """A's controller dies while a download of its Squid's runs, and returns."""
+        self.screen.title("5  The controller of depot A dies while a download runs: kill -9")
+        a, b = self.members
+        download = self._download(6, slowly("medium"), 61)
+        wait_until(lambda: download.received > 0, 10.0, "a download has begun")
+        a.box.kill_controller()
+        wait_until(lambda: not b.meets([a.name]), 10.0, "b notices that a is gone", 0.02)
+        forgotten = wait_until(lambda: not b.flows_of(a.name), 5.0, "b forgets the flows of a")
+        self.screen.say("depot b has noticed, and a's flows are gone from what it knows")
+        self._find("a dead member's flows on the other", "none", "none" if forgotten else "some", forgotten)
+        started = time.monotonic()
+        a.start_controller()
+        wait_until(
+            lambda: all(m.meets(others) for m, others in self._pairs()), 10.0, "the members have met again", 0.02
+        )
+        back = time.monotonic() - started
+        self.screen.say(f"started again: a member after {back:.1f} s")
+        answers = self._visit(4, 5) + self._visit(6, 5)
+        self._find("with A back", "all", _served(answers), all(a.served for a in answers))
+        wait_until(lambda: not download.process.running, 40.0, "the download ends")
+        lived = download.complete(page_digest("medium"))
+        self.screen.say(f"the download {'finished with the right contents' if lived else 'is lost'}")
+        self._find("a download that lived through it", "yes", "yes" if lived else "no", lived)
+
+    # -------------------------------------------------------------------------------------------------------- words
+
+    def _tell_answers(self, what: str, answers: Sequence[Answer]) -> None:
+        outcomes = Counter(answer.outcome for answer in answers)
+        self.screen.say(f"{what}: " + ", ".join(f"{count} x {name}" for name, count in outcomes.items()))
+
+    def _find(self, what: str, claimed: str, measured: str, held: bool) -> None:
+        self.findings.append(Finding(what, claimed, measured, held))
+
+
+def _served(answers: Sequence[Answer]) -> str:
+    return f"{sum(answer.served for answer in answers)} of {len(answers)}"
