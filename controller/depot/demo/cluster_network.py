@@ -18,6 +18,8 @@ intercepts through port 3. The controllers speak with each other in a network of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from depot.demo.lab import Lab
 from depot.demo.member import Site
 from depot.demo.topology import Lan, Leg, Port, Route, add_host, add_lans, add_router, add_switch
@@ -81,12 +83,12 @@ SITES = (
 )
 
 
-def build(lab: Lab) -> None:
-    """Make all namespaces and join them. Raises LabError."""
+def build(lab: Lab, add_depot: Callable[..., None] = add_switch) -> None:
+    """Make all namespaces and join them; `add_depot` makes the depots', from ports and other legs. Raises LabError."""
     a, b = SITES
     add_lans(lab, _LANS)
     for site in SITES:
-        add_switch(lab, site.ports, site.control, site.checks)
+        add_depot(lab, site.ports, site.control, site.checks)
         add_host(lab, site.squid, routes=[Route(None, site.ports[2].leg)])
     add_router(lab, _RA_AT_A, _RA_AT_X, routes=[Route(None, _X_AT_RA), Route(OFFICE, a.ports[1].leg)])
     add_router(lab, _X_AT_RA, X_AT_SERVER, routes=[Route(OFFICE, _RA_AT_X)])

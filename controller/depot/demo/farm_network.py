@@ -17,13 +17,25 @@ way back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from depot.demo.lab import Lab
 from depot.demo.member import Site
+from depot.demo.squid import HTTP
 from depot.demo.topology import FAMILIES, Lan, Leg, Port, Route, add_host, add_lans, add_router, add_switch
 
-__all__ = ["CLIENTS", "CLIENT_NODE", "DOWNSTREAM", "DOWNSTREAM_PORTS", "OFFICE", "SERVER", "SITES", "UPLINK", "build"]
+__all__ = [
+    "CLIENTS",
+    "CLIENT_NODE",
+    "DIVERTED",
+    "DOWNSTREAM",
+    "DOWNSTREAM_PORTS",
+    "OFFICE",
+    "SERVER",
+    "SITES",
+    "UPLINK",
+    "build",
+]
 
 OFFICE = Lan("office", "10.1.0", "fd00:1")
 """The clients' network."""
@@ -44,6 +56,8 @@ _CLIENT_PORTS = (32768, 40959)
 DOWNSTREAM = "downstream"
 DOWNSTREAM_PORTS = (40960, 49151)
 """Of the connections that the downstream proxy opens."""
+DIVERTED = (f"iif {OFFICE.name} ipproto tcp dport {HTTP}", f"iif {UPLINK.name} ipproto tcp sport {HTTP}")
+"""What that one takes: clients' packets to servers, and servers' packets to clients."""
 SERVER = Leg("server", _INTERNET, 80)
 _DOWNSTREAM_LEGS = (Leg(DOWNSTREAM, OFFICE, 1), Leg(DOWNSTREAM, UPLINK, 1))
 _BALANCER_LEGS = (Leg("balancer", UPLINK, 2), Leg("balancer", _FARM, 1))
@@ -73,11 +87,11 @@ def _site(name: str, host: int, squids: Lan, squid_ports: tuple[int, int]) -> Si
 SITES = (_site("b", 11, _B_SQUID, (49152, 57343)), _site("c", 12, _C_SQUID, (57344, 65535)))
 
 
-def build(lab: Lab) -> None:
-    """Make all namespaces and join them. Raises LabError."""
+def build(lab: Lab, add_depot: Callable[..., None] = add_switch) -> None:
+    """Make all namespaces and join them; `add_depot` makes the depots', from ports and other legs. Raises LabError."""
     add_lans(lab, _LANS)
     for site in SITES:
-        add_switch(lab, site.ports, site.control, site.checks)
+        add_depot(lab, site.ports, site.control, site.checks)
         add_host(lab, site.squid, routes=[Route(None, site.ports[2].leg)])
     add_router(lab, *_DOWNSTREAM_LEGS, routes=[Route(None, _BALANCER_LEGS[0])])
     add_router(lab, *_BALANCER_LEGS, routes=[Route(OFFICE, _DOWNSTREAM_LEGS[1])])

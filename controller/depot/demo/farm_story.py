@@ -13,7 +13,7 @@ from depot.demo.lab import Lab, wait_until
 from depot.demo.member import Member, introduce
 from depot.demo.proxied import Answer, fetch
 from depot.demo.screen import Finding, Screen
-from depot.demo.squid import HTTP, Squid
+from depot.demo.squid import Squid
 from depot.demo.topology import FAMILIES
 from depot.demo.web import WebMember
 
@@ -61,8 +61,7 @@ class FarmStory:
         server.prepare()
         server.start()
         downstream = Squid(self.lab, network.DOWNSTREAM, network.DOWNSTREAM_PORTS)
-        to_servers = f"iif {network.OFFICE.name} ipproto tcp dport {HTTP}"
-        downstream.prepare([to_servers, f"iif {network.UPLINK.name} ipproto tcp sport {HTTP}"])
+        downstream.prepare(network.DIVERTED)
         downstream.start()
         self.members = Member.group(self.lab, network.SITES, **self.options)
         introduce(self.lab, self.members)

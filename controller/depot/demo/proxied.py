@@ -11,7 +11,7 @@ from typing import NamedTuple
 from depot.demo.clients import url
 from depot.demo.lab import Lab, LabError
 
-__all__ = ["Answer", "fetch", "fetch_at_once"]
+__all__ = ["Answer", "fetch", "fetch_at_once", "parse_answer"]
 
 _CURL_SECONDS = 8
 _MARKS = "%{http_code}|%{time_total}|%header{via}|%header{x-member}|%{errormsg}\\n"
@@ -60,7 +60,7 @@ def fetch(
     done = subprocess.run(
         ["ip", "netns", "exec", lab.full_name(client), *argv], capture_output=True, text=True, check=False
     )
-    answers = [_parse_answer(line) for line in done.stdout.splitlines()]
+    answers = [parse_answer(line) for line in done.stdout.splitlines()]
     if len(answers) != count:
         raise LabError(f"curl in {client}: {len(answers)} of {count} answers: {done.stderr.strip()}")
     return answers
@@ -72,6 +72,7 @@ def fetch_at_once(lab: Lab, client: str, addresses: Sequence[str]) -> list[Answe
         return [answer for answers in pool.map(lambda one: fetch(lab, client, one), addresses) for answer in answers]
 
 
-def _parse_answer(line: str) -> Answer:
+def parse_answer(line: str) -> Answer:
+    """Read what curl prints of one request."""
     status, seconds, via, server, error = line.split("|", 4)
     return Answer(int(status), float(seconds), tuple(_PROXY.findall(via)), server, error)

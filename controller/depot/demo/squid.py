@@ -8,7 +8,7 @@ the same way.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from depot.demo.kernel import listens
 from depot.demo.lab import Lab, LabError, Process, wait_until
 from depot.demo.topology import FAMILIES
 
-__all__ = ["HTTP", "Request", "Squid", "divert"]
+__all__ = ["HTTP", "Request", "Squid", "divert", "parse_requests"]
 
 HTTP = 80
 """The port that is intercepted; Squid listens there, since a diverted packet keeps its port."""
@@ -136,10 +136,11 @@ class Squid:
         """What it has answered since a time, in order."""
         log = self.folder / "access.log"
         lines = log.read_text().splitlines() if log.exists() else []
-        return [request for request in _parse_requests(lines) if request.time >= since]
+        return [request for request in parse_requests(lines) if request.time >= since]
 
 
-def _parse_requests(lines: Iterable[str]) -> Iterable[Request]:
+def parse_requests(lines: Iterable[str]) -> Iterator[Request]:
+    """Read an access log; a line that is not yet whole is left out."""
     for line in lines:
         words = line.split(" ", _LOG_FIELDS - 1)
         if len(words) == _LOG_FIELDS:  # the last line may be half written
