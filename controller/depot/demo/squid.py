@@ -8,6 +8,7 @@ the same way.
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,9 @@ class Squid:
         """Start it; returns when it listens. Raises LabError."""
         self.starts += 1
         script = _START.format(folder=self.folder)
-        self.process = process = self.lab.start(self.node, f"squid-{self.node}-{self.starts}", "sh", "-c", script)
+        name = f"squid-{self.node}-{self.starts}"
+        # Asked to end, Squid takes two seconds; killed, it leaves nothing outside the lab's folder.
+        self.process = process = self.lab.start(self.node, name, "sh", "-c", script, ending=signal.SIGKILL)
 
         def ready() -> bool:
             self.lab.expect_running(process)
