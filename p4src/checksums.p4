@@ -20,6 +20,13 @@ control verify_checksums(inout headers_t hdr, inout metadata_t meta) {
               hdr.ipv4.more_fragments, hdr.ipv4.fragment_offset, hdr.ipv4.ttl, hdr.ipv4.protocol,
               hdr.ipv4.src_addr, hdr.ipv4.dst_addr },
             hdr.ipv4.checksum, HashAlgorithm.csum16);
+        verify_checksum(hdr.tunnelled_ipv4.isValid() && hdr.tunnelled_ipv4.ihl == 5,
+            { hdr.tunnelled_ipv4.version, hdr.tunnelled_ipv4.ihl, hdr.tunnelled_ipv4.traffic_class,
+              hdr.tunnelled_ipv4.total_length, hdr.tunnelled_ipv4.identification, hdr.tunnelled_ipv4.reserved,
+              hdr.tunnelled_ipv4.dont_fragment, hdr.tunnelled_ipv4.more_fragments,
+              hdr.tunnelled_ipv4.fragment_offset, hdr.tunnelled_ipv4.ttl, hdr.tunnelled_ipv4.protocol,
+              hdr.tunnelled_ipv4.src_addr, hdr.tunnelled_ipv4.dst_addr },
+            hdr.tunnelled_ipv4.checksum, HashAlgorithm.csum16);
     }
 }
 

@@ -64,6 +64,22 @@ const bit<8> TCP_SYN = 0x02;
 const bit<8> TCP_RST = 0x04;
 const bit<8> TCP_ACK = 0x10;
 
+// The maximum segment size option (RFC 9293, 3.2)
+const bit<8> TCP_OPTION_MSS = 2;
+const bit<8> TCP_OPTION_MSS_LENGTH = 4;
+const bit<16> TCP_OPTION_LENGTH = 4;  // what we read of the options, in bytes
+
+// Explicit congestion notification, the low bits of the traffic class (RFC 3168, 5)
+const bit<2> ECN_NOT_CAPABLE = 0;
+const bit<2> ECN_CONGESTION = 3;
+
+// What is to become of a packet-out: packet_out.submit_to_ingress.
+const bit<8> PACKET_OUT_EMIT = 0;                 // leaves at egress_port as it is
+const bit<8> PACKET_OUT_SUBMIT = 1;               // as if it had come in at ingress_port
+const bit<8> PACKET_OUT_RELEASE = 2;              // goes to member_id, a proxy or a peer; 0: where its route leads
+const bit<8> PACKET_OUT_SUBMIT_HELD = 3;          // as 1, but PUNT_UNKNOWN_FLOW is no outcome any more
+const bit<8> PACKET_OUT_RELEASE_FROM_MEMBER = 4;  // of a session, but away from its member: where its route leads
+
 // What ingress has decided. Each control runs only while nothing is decided.
 typedef bit<3> verdict_t;
 const verdict_t UNDECIDED = 0;
@@ -87,11 +103,13 @@ const drop_reason_t DROP_MARTIAN = 7;               // a source address no host 
 const drop_reason_t DROP_NO_SESSION = 8;            // TCP for a VIP, no SYN, and nothing known of it
 const drop_reason_t DROP_NO_MEMBER = 9;             // a new session and an empty schedule
 const drop_reason_t DROP_MEMBER_GONE = 10;          // a session whose member has been removed
-const drop_reason_t DROP_DENIED = 11;               // the connection's entry says so
+const drop_reason_t DROP_DENIED = 11;               // the connection's entry or the access policy says so
 const drop_reason_t DROP_NOT_SERVED = 12;           // for one of our addresses, but no VIP there
 const drop_reason_t DROP_NO_ROUTE = 13;
 const drop_reason_t DROP_FOREIGN_NEIGHBOUR = 14;    // ARP or neighbour discovery that is not about us
 const drop_reason_t DROP_BAD_PACKET_OUT = 15;       // leaves by a port that is none, or the controller's own
+const drop_reason_t DROP_PEER_LOOP = 16;            // a peer sent it, and it would go on to a peer
+const drop_reason_t DROP_HOLD_EXPIRED = 17;         // held, and still nobody knows its flow
 
 // Why a packet went to the controller: packet_in.reason and the index into `punts`.
 typedef bit<8> punt_reason_t;
@@ -100,6 +118,9 @@ const punt_reason_t PUNT_TTL_EXPIRED = 1;
 const punt_reason_t PUNT_TOO_BIG = 2;               // packet_in.detail is the largest packet, in bytes
 const punt_reason_t PUNT_NEIGHBOUR_UNRESOLVED = 3;  // packet_in.detail is the port, .address the next hop
 const punt_reason_t PUNT_RESET_SESSION = 4;         // answer it with a TCP reset
+const punt_reason_t PUNT_NEW_SESSION = 5;           // tell the peers first; .detail the member, .address the vip_id
+const punt_reason_t PUNT_UNKNOWN_FLOW = 6;          // may be a peer's
+const punt_reason_t PUNT_OUTBOUND_SESSION = 7;      // a proxy of ours opens it; .detail and .address as above
 
 // How egress edits a packet.
 typedef bit<3> rewrite_t;

@@ -4,15 +4,16 @@
 //
 //            +------------------------ ingress: what is to happen ------------------------+
 //            |                                                                            |
-//  parser -> | 1 packet-out   2 responder   3 admission   5 connections   6 vips          | -> egress: rewrite
-//  verify    |   sanity         (ARP, ND,     (our MAC?)    (exact entry)   (flow cache,  |    (NAT, IP-in-IP,
-//  checksums |                   ping)                                       schedule)    |     MACs, packet-in)
+//  parser -> | 1 packet-out   2 responder   3 tunnels   4 admission   5 connections       | -> egress: rewrite
+//  verify    |   sanity         (ARP, ND,     (from a     (our MAC?)    (exact entry:     |    (NAT, IP-in-IP,
+//  checksums |                   ping)         peer?)                    member, peer)    |     MACs, MSS,
+//            |                                                                            |     packet-in)
+//            |                   6 vips   7 policy        allocation                      |
+//            |                     (a service of ours?)     (flow cache, schedule)        |
 //            |                                                                            |
 //            | 8 TCP tracking   9 members   10 routing   verdict                          | -> deparser
 //            |   (digests)        (how)        (where)     (drop, punt, count)            |
 //            +----------------------------------------------------------------------------+
-//
-// Steps 4 (tunnel termination) and 7 (access policy) have their places and come with the proxy cluster.
 
 #include <core.p4>
 #include <v1model.p4>
@@ -27,23 +28,30 @@
 #include "control/packet_out.p4"
 #include "control/sanity.p4"
 #include "control/responder.p4"
+#include "control/tunnels.p4"
 #include "control/admission.p4"
 #include "control/connections.p4"
 #include "control/vips.p4"
+#include "control/policy.p4"
+#include "control/allocation.p4"
 #include "control/tcp_tracking.p4"
 #include "control/members.p4"
 #include "control/routing.p4"
 #include "control/verdict.p4"
 #include "control/translate.p4"
+#include "control/segment_size.p4"
 #include "control/rewrite.p4"
 
 control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     packet_out_handler() packet_outs;
     sanity() sane;
     responder() responses;
+    tunnels() openings;
     admission() admissions;
     connections() sessions;
     vips() services;
+    policy() policies;
+    allocation() allocations;
     tcp_tracking() tracking;
     members() destinations;
     routing() routes;
@@ -57,6 +65,9 @@ control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metad
         if (meta.verdict == UNDECIDED) {
             responses.apply(hdr, meta, standard_metadata);
         }
+        if (meta.verdict == UNDECIDED && meta.in_tunnel) {
+            openings.apply(hdr, meta, standard_metadata);
+        }
         if (meta.verdict == UNDECIDED) {
             admissions.apply(hdr, meta);
         }
@@ -65,7 +76,11 @@ control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metad
             // The way back of a NAT session needs no member, and an ended session may be succeeded by a new one.
             if (meta.verdict == UNDECIDED && !meta.reply_of_member &&
                 (!meta.session_known || (meta.closing && meta.from_client))) {
-                services.apply(hdr, meta, standard_metadata);
+                services.apply(meta);
+                policies.apply(hdr, meta);
+                if (meta.verdict == UNDECIDED && meta.served) {
+                    allocations.apply(hdr, meta, standard_metadata);
+                }
             }
         }
         if (meta.verdict == UNDECIDED) {

@@ -14,17 +14,18 @@ typedef bit<16> vip_id_t;
 header packet_in_t {
     @id(1) bit<16> ingress_port;
     @id(2) punt_reason_t reason;
-    @id(3) bit<8> padding;
+    @id(3) bit<8> from_peer;    // 1: a peer's tunnel brought it, and has been taken off
     @id(4) bit<16> detail;      // its meaning depends on the reason
-    @id(5) address_t address;   // the next hop, for PUNT_NEIGHBOUR_UNRESOLVED
+    @id(5) address_t address;   // likewise
 }
 
 // A packet from the controller.
 @controller_header("packet_out")
 header packet_out_t {
-    @id(1) bit<16> egress_port;       // where it leaves, unless it is submitted
-    @id(2) bit<16> ingress_port;      // where it is to have arrived, if it is submitted
-    @id(3) bit<8> submit_to_ingress;  // 1: takes the whole pipeline
+    @id(1) bit<16> egress_port;       // where it leaves, for PACKET_OUT_EMIT
+    @id(2) bit<16> ingress_port;      // where it is to have arrived, for all others
+    @id(3) bit<8> submit_to_ingress;  // one of PACKET_OUT_*
+    @id(4) member_id_t member_id;     // for PACKET_OUT_RELEASE
 }
 
 header ethernet_t {
@@ -100,6 +101,13 @@ header tcp_t {
     bit<16> urgent_pointer;
 }
 
+// The first of the options of a SYN, if it is of this length (RFC 9293, 3.2)
+header tcp_option_t {
+    bit<8> kind;
+    bit<8> length;
+    bit<16> value;
+}
+
 // RFC 768
 header udp_t {
     port_t src_port;
@@ -148,8 +156,11 @@ struct headers_t {
     ipv6_t outer_ipv6;  // added by egress
     ipv4_t ipv4;
     ipv6_t ipv6;
+    ipv4_t tunnelled_ipv4;  // what a tunnel in ipv4 or ipv6 holds, until tunnels.p4 takes the tunnel off
+    ipv6_t tunnelled_ipv6;
     ipv6_fragment_t ipv6_fragment;
     tcp_t tcp;
+    tcp_option_t tcp_option;  // of a SYN that has options
     udp_t udp;
     icmp_t icmp;
     nd_t nd;

@@ -9,7 +9,16 @@ struct metadata_t {
     drop_reason_t drop_reason;  // valid with DROP
     punt_reason_t punt_reason;  // valid with PUNT
     bit<16> punt_detail;        // valid with PUNT
+    address_t punt_address;     // likewise
     bit<16> ingress_port;       // the real one, or the one a submitted packet-out names
+    bool held;                  // the controller has had this packet for as long as it may
+
+    // The cluster.
+    bool in_tunnel;  // from the parser to tunnels.p4: the packet is a tunnel's outer header, but protocol, the ports,
+                     // tcp_flags, is_fragment and is_icmp_error (with src_addr and dst_addr) are of what it holds
+    bool from_peer;  // a peer's tunnel brought it
+    bool to_peer;    // valid if session_known: member_id is a peer that serves the session
+    bool bypassed;   // valid if session_known: the session is to pass untouched
 
     // The packet's endpoints as an IP packet between client and server; for an ICMP error, those of the
     // packet it is about, turned round, so that the error looks like a packet of its flow. Valid for IP.
@@ -39,10 +48,17 @@ struct metadata_t {
     bool reply_of_member;  // NAT: the source is a member's, vip_addr and vip_port its VIP
     address_t vip_addr;
     port_t vip_port;
-    vip_id_t vip_id;       // valid on a miss of the connection table that hit a VIP
     member_id_t member_id;
+
+    // What becomes of a session without an entry. opens is valid after vips.p4, all that follows served if that is
+    // true.
+    bit<1> opens;          // may begin a session: a SYN, or any UDP packet
+    bool served;           // a VIP or a rule of the policy claims the packet
+    vip_id_t vip_id;
     bit<16> schedule_size;
-    bit<16> schedule_slot;
+    bit<16> schedule_slot; // set by allocation.p4
+    bit<1> shared;         // other members of the cluster may own sessions of this service
+    bool by_hash;          // the endpoints name the slot of the schedule
 
     // Rewriting and routing, for egress. Valid with FORWARD.
     rewrite_t rewrite;

@@ -19,6 +19,13 @@ parser packet_parser(packet_in packet,
         meta.closing = false;
         meta.announced = false;
         meta.reply_of_member = false;
+        meta.held = false;
+        meta.in_tunnel = false;
+        meta.from_peer = false;
+        meta.to_peer = false;
+        meta.bypassed = false;
+        meta.served = false;
+        meta.punt_address = 0;
         meta.rewrite = REWRITE_NONE;
         meta.ingress_port = (bit<16>)standard_metadata.ingress_port;
         transition select(standard_metadata.ingress_port) {
@@ -60,6 +67,23 @@ parser packet_parser(packet_in packet,
             (5, 0, PROTOCOL_TCP): parse_tcp;
             (5, 0, PROTOCOL_UDP): parse_udp;
             (5, 0, PROTOCOL_ICMP): parse_icmp;
+            (5, 0, PROTOCOL_IPIP): parse_ipv4_if_whole;
+            (5, 0, PROTOCOL_IPV6): parse_ipv6_if_whole;
+            default: accept;
+        }
+    }
+
+    // A fragment is no tunnel that we could take off: it is routed like any other.
+    state parse_ipv4_if_whole {
+        transition select(hdr.ipv4.more_fragments) {
+            0: parse_tunnelled_ipv4;
+            default: accept;
+        }
+    }
+
+    state parse_ipv6_if_whole {
+        transition select(hdr.ipv4.more_fragments) {
+            0: parse_tunnelled_ipv6;
             default: accept;
         }
     }
@@ -76,6 +100,53 @@ parser packet_parser(packet_in packet,
             PROTOCOL_UDP: parse_udp;
             PROTOCOL_ICMPV6: parse_icmpv6;
             PROTOCOL_FRAGMENT: parse_ipv6_fragment;
+            PROTOCOL_IPIP: parse_tunnelled_ipv4;
+            PROTOCOL_IPV6: parse_tunnelled_ipv6;
+            default: accept;
+        }
+    }
+
+    // What a tunnel holds. Its addresses, TTL and length wait in the header: whose tunnel it is turns out later. A
+    // tunnel within it stays closed.
+    state parse_tunnelled_ipv4 {
+        packet.extract(hdr.tunnelled_ipv4);
+        meta.in_tunnel = true;
+        transition select(hdr.tunnelled_ipv4.ihl, hdr.tunnelled_ipv4.fragment_offset, hdr.tunnelled_ipv4.protocol) {
+            (5, 0, PROTOCOL_TCP): parse_tcp;
+            (5, 0, PROTOCOL_UDP): parse_udp;
+            (5, 0, PROTOCOL_ICMP): parse_tunnelled_icmp;
+            default: accept;
+        }
+    }
+
+    state parse_tunnelled_ipv6 {
+        packet.extract(hdr.tunnelled_ipv6);
+        meta.in_tunnel = true;
+        transition select(hdr.tunnelled_ipv6.next_header) {
+            PROTOCOL_TCP: parse_tcp;
+            PROTOCOL_UDP: parse_udp;
+            PROTOCOL_ICMPV6: parse_tunnelled_icmpv6;
+            PROTOCOL_FRAGMENT: parse_ipv6_fragment;
+            default: accept;
+        }
+    }
+
+    // Errors only: the responder is not to take a ping or neighbour discovery in a tunnel for one on the wire.
+    state parse_tunnelled_icmp {
+        transition select(packet.lookahead<bit<8>>()) {
+            ICMP_UNREACHABLE: parse_icmp;
+            ICMP_TIME_EXCEEDED: parse_icmp;
+            ICMP_PARAMETER_PROBLEM: parse_icmp;
+            default: accept;
+        }
+    }
+
+    state parse_tunnelled_icmpv6 {
+        transition select(packet.lookahead<bit<8>>()) {
+            ICMPV6_UNREACHABLE: parse_icmpv6;
+            ICMPV6_TOO_BIG: parse_icmpv6;
+            ICMPV6_TIME_EXCEEDED: parse_icmpv6;
+            ICMPV6_PARAMETER_PROBLEM: parse_icmpv6;
             default: accept;
         }
     }
@@ -96,6 +167,15 @@ parser packet_parser(packet_in packet,
         meta.src_port = hdr.tcp.src_port;
         meta.dst_port = hdr.tcp.dst_port;
         meta.tcp_flags = hdr.tcp.flags;
+        transition select(hdr.tcp.flags, hdr.tcp.data_offset) {
+            (TCP_SYN &&& TCP_SYN, 8 &&& 8): parse_tcp_option;
+            (TCP_SYN &&& TCP_SYN, 6 &&& 14): parse_tcp_option;  // the header is longer than 5 words
+            default: accept;
+        }
+    }
+
+    state parse_tcp_option {
+        packet.extract(hdr.tcp_option);
         transition accept;
     }
 
@@ -195,8 +275,11 @@ control packet_deparser(packet_out packet, in headers_t hdr) {
         packet.emit(hdr.outer_ipv6);
         packet.emit(hdr.ipv4);
         packet.emit(hdr.ipv6);
+        packet.emit(hdr.tunnelled_ipv4);
+        packet.emit(hdr.tunnelled_ipv6);
         packet.emit(hdr.ipv6_fragment);
         packet.emit(hdr.tcp);
+        packet.emit(hdr.tcp_option);
         packet.emit(hdr.udp);
         packet.emit(hdr.icmp);
         packet.emit(hdr.nd);

@@ -13,11 +13,15 @@
 #define MEMBER_TABLE_SIZE 16384
 #define ROUTE_TABLE_SIZE 16384
 #define NEIGHBOUR_TABLE_SIZE 16384
+#define TUNNEL_TABLE_SIZE 1024
+#define POLICY_TABLE_SIZE 1024
+#define ORIGINATOR_TABLE_SIZE 4096
+#define MSS_TABLE_SIZE 2  // one for each family
 
 #define SCHEDULE_CURSOR_SIZE 65536  // one for every vip_id
 #define FLOW_CACHE_SIZE 65536  // slots of one way; a power of two, FLOW_CACHE_INDEX takes its bits
 #define FLOW_CACHE_INDEX 15:0
 #define DROP_COUNTER_SIZE 32
-#define PUNT_COUNTER_SIZE 8
+#define PUNT_COUNTER_SIZE 16
 
 #endif  // SIZES_P4

@@ -24,7 +24,8 @@ from depot.p4runtime.packets import PacketOut
 from depot.p4runtime.reconcile import Operation, Update
 from depot.p4runtime.write_errors import UpdateError, WriteFailure, sort_failures
 from depot.program import find_compiled_program
-from depot.switching.switch_core import Reconciled, SwitchCore
+from depot.switching.output import Reconciled
+from depot.switching.switch_core import SwitchCore
 from softswitch import Switch
 from softswitch.errors import EntityError
 from softswitch.server.pipeline import Pipeline

@@ -53,7 +53,7 @@ FLOW = FlowKey(1, 80, 2, 4000, 6)
 async def daemon(tmp_path: Path) -> AsyncIterator[Daemon]:
     config = parse(CONFIG.replace("[[switch]]", f'[depot]\nsocket = "{tmp_path}/depot.sock"\n[[switch]]', 1))
     made = Daemon(config, tmp_path / "depot.toml", Pipeline(find_compiled_program()))
-    made.start()
+    await made.start()
     yield made
     await made.stop()
 

@@ -11,7 +11,7 @@ from scapy.layers.l2 import ARP, Ether
 from depot.address import parse_address, parse_mac
 from depot.config import parse
 from depot.p4runtime.entry import neighbour_entry
-from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
+from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason, Submission
 from depot.switching.neighbours import HELD_PACKETS, MOST_NEIGHBOURS, NeighbourChange, Neighbours, NeighbourState
 from depot.switching.routing import NextHop, Routing
 
@@ -196,7 +196,7 @@ class TestHeldPackets:
         assert len(street.asked()) == 1
         street.answer(A)
         assert street.neighbours.released == [
-            PacketOut(packet.payload, ingress_port=2, submit=True) for packet in packets
+            PacketOut(packet.payload, ingress_port=2, submit=Submission.SUBMIT) for packet in packets
         ]
 
     def test_only_the_newest(self, street: Street) -> None:

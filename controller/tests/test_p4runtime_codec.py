@@ -17,7 +17,7 @@ from depot.p4runtime.codec import (
     parse_p4info,
 )
 from depot.p4runtime.entry import Action, Entry, Table, connection_flow
-from depot.p4runtime.packets import PacketIn, PacketOut
+from depot.p4runtime.packets import PacketIn, PacketOut, Submission
 from depot.p4runtime.reconcile import Operation, Update
 
 
@@ -27,8 +27,15 @@ def encoded(entry: Entry) -> p4r.TableEntry:
     return message
 
 
+def byte_strings(match: p4r.FieldMatch) -> list[tuple[object, str]]:
+    """Where a match has its byte strings: message and field."""
+    kind = match.WhichOneof("field_match_type")
+    names = {"range": ("low", "high"), "ternary": ("value", "mask")}.get(kind, ("value",))
+    return [(getattr(match, kind), name) for name in names]
+
+
 def all_values(message: p4r.TableEntry) -> list[bytes]:
-    values = [one.lpm.value if one.HasField("lpm") else one.exact.value for one in message.match]
+    values = [getattr(*one) for match in message.match for one in byte_strings(match)]
     return values + [one.value for one in message.action.action.params]
 
 
@@ -45,8 +52,8 @@ class TestEntries:
         """BMv2 and others answer with byte strings as wide as the field."""
         message = encoded(entry)
         for match in message.match:
-            field = match.lpm if match.HasField("lpm") else match.exact
-            field.value = bytes(3) + field.value
+            for field, name in byte_strings(match):
+                setattr(field, name, bytes(3) + getattr(field, name))
         for param in message.action.action.params:
             param.value = bytes(3) + param.value
         assert codec().decode_entry(message) == entry
@@ -78,6 +85,12 @@ def test_a_prefix_of_no_bits_is_left_out() -> None:
     assert not encoded(ENTRIES["IPv6 default route"]).match
 
 
+def test_a_rule_for_everything_has_only_a_priority() -> None:
+    message = encoded(ENTRIES["rule that intercepts everything"])
+    assert not message.match
+    assert message.priority == 1
+
+
 def test_a_connection_names_its_flow() -> None:
     assert connection_flow(ENTRIES["connection"].values) == FLOW
 
@@ -86,6 +99,10 @@ def test_entries_read_well() -> None:
     text = str(ENTRIES["slot"])
     assert text == "schedule_table [vip_id=0x3, slot=0x3ff] -> assign_member(member_id=0x9)"
     assert str(ENTRIES["route by a gateway"].key) == "route_table [address=0xffff0a000000/104]"
+    assert str(ENTRIES["rule that holds"]) == (
+        "policy_table [port=0x0:0x0, src_addr=0x0:0x0, dst_addr=0x0:0x0, src_port=0x0:0xffff, dst_port=0x1:0xffff, "
+        "protocol=0x11:0x1, opens=0x0:0x0, priority=5] -> hold()"
+    )
 
 
 class TestRefusals:
@@ -106,6 +123,20 @@ class TestRefusals:
         with pytest.raises(RemoteEntryError, match=complaint):
             codec().decode_entry(message)
 
+    @pytest.mark.parametrize(
+        ("break_it", "complaint"),
+        [
+            (lambda m: m.match.add(field_id=9), "match fields"),
+            (lambda m: m.match[0].ClearField("optional"), "has no value"),
+            (lambda m: setattr(m.match[1].exact, "value", b"1"), "has exact"),
+        ],
+    )
+    def test_what_a_rule_cannot_match_on(self, break_it: object, complaint: str) -> None:
+        message = encoded(ENTRIES["rule that intercepts"])
+        break_it(message)  # type: ignore[operator]
+        with pytest.raises(RemoteEntryError, match=complaint):
+            codec().decode_entry(message)
+
     @given(st.data())
     def test_any_message_gives_an_entry_or_one_error(self, data: st.DataObject) -> None:
         samples = [encoded(entry) for entry in ENTRIES.values()]
@@ -113,13 +144,16 @@ class TestRefusals:
         message = p4r.TableEntry(table_id=data.draw(st.sampled_from([one.table_id for one in samples] + [5])))
         for field_id in data.draw(st.lists(ids, max_size=6)):
             match = message.match.add(field_id=field_id)
-            if data.draw(st.booleans()):
-                match.exact.value = data.draw(st.binary(max_size=17))
-            elif data.draw(st.booleans()):
-                match.lpm.value, match.lpm.prefix_len = (
-                    data.draw(st.binary(max_size=17)),
-                    data.draw(st.integers(0, 200)),
-                )
+            first, second = (data.draw(st.binary(max_size=17)) for _ in range(2))
+            match data.draw(st.sampled_from(("exact", "lpm", "ternary", "range", "optional", None))):
+                case "lpm":
+                    match.lpm.value, match.lpm.prefix_len = first, data.draw(st.integers(0, 200))
+                case "ternary":
+                    match.ternary.value, match.ternary.mask = first, second
+                case "range":
+                    match.range.low, match.range.high = first, second
+                case "exact" | "optional" as kind:
+                    getattr(match, kind).value = first
         actions = [one.action.action.action_id for one in samples]
         message.action.action.action_id = data.draw(st.sampled_from([*actions, 5]))
         for param_id in data.draw(st.lists(ids, max_size=4)):
@@ -182,22 +216,30 @@ class TestDigests:
 
 
 class TestPackets:
-    def test_packet_in(self) -> None:
-        values = {1: 2, 2: 3, 3: 0, 4: 1400, 5: 1 << 127}
+    @pytest.mark.parametrize("from_peer", [False, True])
+    def test_packet_in(self, from_peer: bool) -> None:
+        values = {1: 2, 2: 3, 3: int(from_peer), 4: 1400, 5: 1 << 127}
         message = p4r.PacketIn(payload=b"frame")
         for metadata_id, value in values.items():
             message.metadata.add(metadata_id=metadata_id, value=value.to_bytes(16, "big"))
-        assert codec().decode_packet_in(message) == PacketIn(2, 3, 1400, 1 << 127, b"frame")
+        assert codec().decode_packet_in(message) == PacketIn(2, 3, 1400, 1 << 127, b"frame", from_peer)
 
     def test_packet_in_without_all_its_metadata(self) -> None:
         with pytest.raises(RemoteEntryError, match="metadata"):
             codec().decode_packet_in(p4r.PacketIn(payload=b"frame"))
 
-    @pytest.mark.parametrize("packet", [PacketOut(b"x", egress_port=511), PacketOut(b"y", ingress_port=2, submit=True)])
+    @pytest.mark.parametrize(
+        "packet",
+        [
+            PacketOut(b"x", egress_port=511),
+            PacketOut(b"y", ingress_port=2, submit=Submission.SUBMIT),
+            PacketOut(b"z", ingress_port=2, submit=Submission.RELEASE, member_id=65535),
+        ],
+    )
     def test_packet_out(self, packet: PacketOut) -> None:
         message = codec().encode_packet_out(packet).packet
         values = {one.metadata_id: int.from_bytes(one.value, "big") for one in message.metadata}
-        assert values == {1: packet.egress_port, 2: packet.ingress_port, 3: int(packet.submit)}
+        assert values == {1: packet.egress_port, 2: packet.ingress_port, 3: packet.submit, 4: packet.member_id}
         assert message.payload == packet.payload
 
 

@@ -26,7 +26,7 @@ from depot.p4runtime.entry import (
     nat_member_entry,
     schedule_entry,
 )
-from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
+from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason, Submission
 from depot.p4runtime.reconcile import Operation, Update
 from depot.p4runtime.rpc_shell import ConnectionLostError, TlsFiles
 from depot.p4runtime.switch_shell import Pipeline, SwitchShell, SwitchTarget
@@ -192,7 +192,7 @@ class TestRealSwitch:
         async with client(switch.address, pipeline) as one:
             await one.ready()
             await one.write(*inserts(ours))
-            one.shell.send(PacketOut(arp_request(0x02AA, HOST, OURS), ingress_port=1, submit=True))
+            one.shell.send(PacketOut(arp_request(0x02AA, HOST, OURS), ingress_port=1, submit=Submission.SUBMIT))
             await until(lambda: one.heard.digests, "a digest")
             (digest,) = one.heard.digests
             assert (digest.name, digest.samples) == ("neighbour_seen_t", [(1, HOST, 0x02AA)])
@@ -214,7 +214,7 @@ class TestRealSwitch:
         async with client(switch.address, pipeline) as one:
             await one.ready()
             one.shell.submit([inserts(*entries)])
-            one.shell.send_after([PacketOut(frame, ingress_port=1, submit=True)])
+            one.shell.send_after([PacketOut(frame, ingress_port=1, submit=Submission.SUBMIT)])
             await until(lambda: one.heard.packets, "a packet")
             (packet,) = one.heard.packets
             assert packet == PacketIn(1, PuntReason.NEIGHBOUR_UNRESOLVED, 2, 0xFFFF0A090807, frame)

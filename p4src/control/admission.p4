@@ -1,5 +1,5 @@
 // Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
-// Step 3: is this frame for us, and may the packet in it go one hop further? Asked before a session is begun.
+// Step 4: is this frame for us, and may the packet in it go one hop further? Asked before a session is begun.
 
 control admission(inout headers_t hdr, inout metadata_t meta) {
     @id(ADMIT_ACTION_ID)

@@ -40,6 +40,22 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
         meta.closing = closing == 1;
     }
 
+    // Another member of the cluster has the session: all its packets go there, those of the server too.
+    @id(FORWARD_TO_PEER_ACTION_ID)
+    action forward_to_peer(member_id_t member_id) {
+        meta.session_known = true;
+        meta.from_client = true;
+        meta.to_peer = true;
+        meta.member_id = member_id;
+    }
+
+    @id(BYPASS_CONNECTION_ACTION_ID)
+    action bypass_connection() {
+        meta.session_known = true;
+        meta.from_client = false;
+        meta.bypassed = true;
+    }
+
     @id(RESET_CONNECTION_ACTION_ID)
     action reset_connection() {
         meta.verdict = PUNT;
@@ -63,6 +79,8 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
         }
         actions = {
             forward_to_member;
+            forward_to_peer;
+            bypass_connection;
             reset_connection;
             deny_connection;
             @defaultonly NoAction;

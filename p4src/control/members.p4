@@ -27,6 +27,12 @@ control members(inout headers_t hdr, inout metadata_t meta) {
         meta.route_addr = outer_dst;
     }
 
+    // Between members of the cluster a packet travels once, whatever they believe of each other.
+    action refuse_loop() {
+        meta.verdict = DROP;
+        meta.drop_reason = DROP_PEER_LOOP;
+    }
+
     action member_gone() {
         meta.verdict = DROP;
         meta.drop_reason = DROP_MEMBER_GONE;
@@ -54,7 +60,11 @@ control members(inout headers_t hdr, inout metadata_t meta) {
             meta.new_addr = meta.vip_addr;
             meta.new_port = meta.vip_port;
         } else if (meta.session_known && meta.from_client) {
-            member_table.apply();
+            if (meta.to_peer && meta.from_peer) {
+                refuse_loop();
+            } else {
+                member_table.apply();
+            }
         }
     }
 }

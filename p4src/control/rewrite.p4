@@ -3,14 +3,15 @@
 
 control rewrite(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     translate() translation;
+    segment_size() segments;
 
     action add_packet_in() {
         hdr.packet_in.setValid();
         hdr.packet_in.ingress_port = meta.ingress_port;
         hdr.packet_in.reason = meta.punt_reason;
-        hdr.packet_in.padding = 0;
+        hdr.packet_in.from_peer = meta.from_peer ? 8w1 : 8w0;
         hdr.packet_in.detail = meta.punt_detail;
-        hdr.packet_in.address = meta.next_hop;
+        hdr.packet_in.address = meta.punt_address;
     }
 
     action forward_ipv4() {
@@ -59,6 +60,9 @@ control rewrite(inout headers_t hdr, inout metadata_t meta, inout standard_metad
                 forward_ipv4();
             } else {
                 hdr.ipv6.hop_limit = hdr.ipv6.hop_limit - 1;
+            }
+            if (hdr.tcp_option.isValid()) {
+                segments.apply(hdr, meta);
             }
             if (meta.rewrite == REWRITE_ENCAPSULATE) {
                 if (meta.new_addr[127:32] == IPV4_MAPPED) {

@@ -64,6 +64,7 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
         meta.verdict = PUNT;
         meta.punt_reason = PUNT_NEIGHBOUR_UNRESOLVED;
         meta.punt_detail = (bit<16>)meta.egress_port;
+        meta.punt_address = meta.next_hop;
     }
 
     @id(NEIGHBOUR_TABLE_ID)

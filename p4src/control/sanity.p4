@@ -1,5 +1,6 @@
 // Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
-// Before anything is decided by a packet's contents: is it whole, and could an honest host have sent it?
+// Before anything is decided by a packet's contents: is it whole, and could an honest host have sent it? Of a tunnel
+// that is the outer header's matter; what it holds is asked when the tunnel has been taken off.
 
 control sanity(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     action refuse(drop_reason_t reason) {
@@ -19,6 +20,9 @@ control sanity(inout headers_t hdr, inout metadata_t meta, inout standard_metada
         }
         if (hdr.tcp.isValid()) {
             least = least + TCP_LENGTH;
+            if (hdr.tcp_option.isValid()) {
+                least = least + TCP_OPTION_LENGTH;
+            }
         } else if (hdr.udp.isValid()) {
             least = least + UDP_LENGTH;
         }
@@ -29,8 +33,8 @@ control sanity(inout headers_t hdr, inout metadata_t meta, inout standard_metada
             if ((hdr.ipv4.isValid() && (hdr.ipv4.version != 4 || hdr.ipv4.ihl < 5)) ||
                 (hdr.ipv6.isValid() && hdr.ipv6.version != 6) ||
                 meta.ip_length < least || (bit<32>)meta.ip_length > room ||
-                (hdr.tcp.isValid() && hdr.tcp.data_offset < 5) ||
-                (meta.is_icmp_error && meta.dst_addr != meta.route_addr)) {
+                (hdr.tcp.isValid() && hdr.tcp.data_offset < 5 && !meta.in_tunnel) ||
+                (meta.is_icmp_error && meta.dst_addr != meta.route_addr && !meta.in_tunnel)) {
                 refuse(DROP_MALFORMED);
             } else if (hdr.ipv4.isValid() && hdr.ipv4.ihl != 5) {
                 refuse(DROP_IP_OPTIONS);

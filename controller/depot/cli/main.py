@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depot.cli import operate
+from depot.cli import cluster, operate
 from depot.cli.client import DaemonError
 
 __all__ = ["main"]
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_programs(commands)
     _add_questions(commands)
     _add_orders(commands)
+    cluster.add_commands(commands, _add_socket)
     return parser
 
 
@@ -87,7 +88,10 @@ def _add_questions(commands: _Commands) -> None:
     connections = commands.add_parser("connections", help="sessions, filtered")
     for name in ("vip", "member", "state", "switch"):
         connections.add_argument(f"--{name}", help=f"only of this {name}")
-    connections.add_argument("--client", metavar="ADDRESS", help="only from this address")
+    connections.add_argument("--client", metavar="ADDRESS", help="only from this address; with --cluster: or to it")
+    connections.add_argument("--cluster", action="store_true", help="those of all members, whoever owns them")
+    connections.add_argument("--owner", metavar="MEMBER", help="with --cluster: only this member's")
+    connections.add_argument("--action", choices=("forward", "bypass"), help="with --cluster: only those")
     connections.add_argument("--limit", type=_count, default=1000, metavar="N", help="at most, default: %(default)s")
     connections.add_argument("--count", action="store_true", help="only say how many")
     _add_socket(connections)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from depot.cli import cluster
 from depot.cli.client import ask, follow
 from depot.cli.tables import Column, duration, percent, seconds, size, table
 
@@ -135,6 +136,8 @@ def members(given: argparse.Namespace) -> int:
 
 def connections(given: argparse.Namespace) -> int:
     """`depot connections`."""
+    if given.cluster:
+        return cluster.connections(given)
     wanted = {name: getattr(given, name) for name in ("vip", "member", "state", "switch", "client")}
     answer = ask(given.socket, "connections", limit=0 if given.count else given.limit, **wanted)
     if given.json:

@@ -32,7 +32,7 @@ from depot.config.values import (
     text,
 )
 
-__all__ = ["ClusterDraft", "PolicyDraft", "read_cluster", "read_policy"]
+__all__ = ["ClusterDraft", "PolicyDraft", "check_member_name", "read_cluster", "read_policy"]
 
 _MOST_HELD_BYTES = 1 << 30
 _MOST_HELD_PACKETS = 1 << 20
@@ -103,6 +103,14 @@ def _member_name(value: object) -> str:
     if len(given) > 63:
         raise Refused(f"{given!r} is too long for a certificate; use at most 63 letters")
     return given
+
+
+def check_member_name(given: str) -> None:
+    """Raises ValueError for what cannot be a member's name."""
+    try:
+        _member_name(given)
+    except Refused as refused:
+        raise ValueError(refused.message) from None
 
 
 def _read_certificates(reader: TableReader, base: Path) -> tuple[Path | None, Path | None, Path | None]:

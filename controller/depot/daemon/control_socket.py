@@ -19,6 +19,7 @@ from typing import Any
 from depot.address import AddressError
 from depot.config import ConfigError
 from depot.daemon.answers import connection_rows, member_row, member_rows, status
+from depot.daemon.cluster_answers import cluster_connection_rows, cluster_status, member_of
 from depot.daemon.daemon import Daemon
 from depot.switching.services import UnknownMemberError
 
@@ -53,6 +54,8 @@ class ControlSocket:
             "status": self._status,
             "members": self._members,
             "connections": self._connections,
+            "cluster": self._cluster,
+            "cluster-leave": self._cluster_leave,
             "drain": self._drain,
             "undrain": self._undrain,
             "weight": self._weight,
@@ -117,9 +120,20 @@ class ControlSocket:
         limit = request.get("limit", CONNECTION_LIMIT)
         if not isinstance(limit, int) or limit < 0:
             raise BadRequestError(f"limit is {limit!r}, not a number from 0")
+        if request.get("cluster") is True:
+            wanted = {name: _text(request, name) for name in ("owner", "action", "client")}
+            count, rows = await cluster_connection_rows(self._daemon, wanted, limit)
+            return {"count": count, "connections": rows}
         wanted = {name: _text(request, name) for name in ("switch", "vip", "member", "state", "client")}
         count, rows = connection_rows(self._daemon, wanted, limit)
         return {"count": count, "connections": rows}
+
+    async def _cluster(self, request: Request) -> object:
+        return cluster_status(self._daemon)
+
+    async def _cluster_leave(self, request: Request) -> object:
+        member_of(self._daemon).leave()
+        return cluster_status(self._daemon)
 
     async def _drain(self, request: Request) -> object:
         return await self._set_drained(request, True)

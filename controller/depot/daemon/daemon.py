@@ -16,9 +16,10 @@ from pathlib import Path
 
 from depot.config import Config, HealthType, SwitchConfig, load
 from depot.daemon.checks import Checks
+from depot.daemon.cluster_member import ClusterMember
 from depot.daemon.event_log import EventLog
 from depot.daemon.orders_file import OrdersFile
-from depot.daemon.switch_runner import SwitchRunner
+from depot.daemon.switch_runner import Membership, SwitchRunner
 from depot.health.core import HealthChange
 from depot.health.states import HealthState
 from depot.p4runtime.entry import Entry
@@ -89,6 +90,10 @@ class Daemon:
         self._orders = OrdersFile(config.depot.socket)
         self.runners: dict[str, SwitchRunner] = {}
         """The switches by name."""
+        self.cluster: ClusterMember | None = None
+        """This depot as a member of a cluster; None: it is none. Raises OSError, ssl.SSLError."""
+        if config.cluster is not None:
+            self.cluster = ClusterMember(config.cluster, self.event_log, self.runners.values)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._counting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -99,12 +104,14 @@ class Daemon:
 
     # Life
 
-    def start(self) -> None:
-        """Connect to the switches and begin to check members."""
+    async def start(self) -> None:
+        """Connect to the switches and begin to check members. Raises OSError when peers could not reach us."""
+        if self.cluster is not None:
+            await self.cluster.start()
         for order in self._orders.restore(self.services, self.now()):
             self.event_log.add("order", f"{order} by the operator, still in force")
         for switch in self.config.switches:
-            self._add(SwitchRunner(switch, self.config.vips, self._pipeline, self._noticed, self._found))
+            self._add(self._runner(switch))
         self._rebalance()
         for name, runner in self.runners.items():
             self._tasks[name] = asyncio.create_task(runner.run(), name=f"switch {name}")
@@ -120,6 +127,14 @@ class Daemon:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self.cluster is not None:
+            await self.cluster.stop()
+
+    def _runner(self, switch: SwitchConfig) -> SwitchRunner:
+        membership = Membership(policies=self.config.policies)
+        if (member := self.cluster) is not None:
+            membership = Membership(member.config, self.config.policies, member, member.tell_peers)
+        return SwitchRunner(switch, self.config.vips, self._pipeline, self._noticed, self._found, membership)
 
     def _add(self, runner: SwitchRunner) -> None:
         self.runners[runner.name] = runner
@@ -322,6 +337,9 @@ class Daemon:
         return notes
 
     def _apply(self, config: Config) -> list[str]:
+        notes = self._apply_cluster(config)
+        if self.cluster is None:
+            config = replace(config, cluster=None, vips=tuple(replace(vip, shared=False) for vip in config.vips))
         before, self.config, now = self.config, config, self.now()
         self.services.reconfigure(config.vips, now)
         self.services.take_schedules(self.load, now)
@@ -337,7 +355,14 @@ class Daemon:
         logging.getLogger("depot").setLevel(config.depot.log_level.value.upper())
         fixed = replace(before.depot, log_level=config.depot.log_level)
         if fixed != config.depot:
-            return ["[depot]: name, socket and metrics take effect when the daemon is started again"]
+            notes.append("[depot]: name, socket and metrics take effect when the daemon is started again")
+        return notes
+
+    def _apply_cluster(self, config: Config) -> list[str]:
+        if self.cluster is not None and config.cluster is not None:
+            return self.cluster.reconfigure(config.cluster)
+        if self.cluster is not None or config.cluster is not None:
+            return ["[cluster]: joining or leaving takes effect when the daemon is started again"]
         return []
 
     def _apply_switches(self, config: Config) -> None:
@@ -350,10 +375,12 @@ class Daemon:
                 del self.runners[name]
             else:
                 runner.config = switch
-                runner.core.reconfigure(switch, config.vips, self.services.schedules, self.now())
+                cluster = None if self.cluster is None else self.cluster.config
+                schedules = self.services.schedules
+                runner.core.reconfigure(switch, config.vips, schedules, self.now(), cluster, config.policies)
         for name, switch in wanted.items():
             if name not in self.runners:
-                runner = SwitchRunner(switch, config.vips, self._pipeline, self._noticed, self._found)
+                runner = self._runner(switch)
                 self._add(runner)
                 self._tasks[name] = asyncio.create_task(runner.run(), name=f"switch {name}")
 

@@ -56,7 +56,7 @@ async def _run(config: Config, config_file: Path, pipeline: Pipeline) -> None:
     try:
         if config.depot.metrics is not None:
             await metrics.start(config.depot.metrics)
-        daemon.start()
+        await daemon.start()
         events.info("depot %s runs, socket %s", config.depot.name, config.depot.socket)
         await stopped.wait()
     finally:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from depot.config.cluster_model import ClusterConfig, PolicyConfig
 from depot.config.model import SwitchConfig, VipConfig
 from depot.p4runtime.codec import CodecError, Count, Digest
 from depot.p4runtime.entry import Entry, EntryKey, Table
@@ -13,10 +15,13 @@ from depot.p4runtime.packets import PacketIn
 from depot.p4runtime.rpc_shell import RpcError, TlsFiles
 from depot.p4runtime.switch_shell import Pipeline, SwitchShell, SwitchTarget
 from depot.p4runtime.write_errors import WriteFailure
+from depot.switching.announcer import Announcement
 from depot.switching.commands import SessionNotice
-from depot.switching.switch_core import Reconciled, SwitchCore
+from depot.switching.directory import NO_CLUSTER, Directory
+from depot.switching.output import Reconciled
+from depot.switching.switch_core import SwitchCore
 
-__all__ = ["SwitchRunner"]
+__all__ = ["Membership", "SwitchRunner"]
 
 MOST_FAILURES_LOGGED = 5
 """Of one refused batch; the rest is counted."""
@@ -33,15 +38,39 @@ Finder = Callable[[Sequence[Entry]], None]
 """Who is told what a switch holds before anything is written to it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a switch has to do with the cluster, and the access policy."""
+
+    cluster: ClusterConfig | None = None
+    """The cluster; None: none."""
+    policies: tuple[PolicyConfig, ...] = ()
+    """The access policy."""
+    directory: Directory = NO_CLUSTER
+    """What the peers say of connections."""
+    tell_peers: Callable[[Sequence[Announcement]], None] = lambda announcements: None
+    """Tells all peers of own connections; the bytes are with the transports when it returns."""
+
+
+ALONE = Membership()
+
+
 class SwitchRunner:
     """A switch's client and core. Run `run` as a task."""
 
     def __init__(
-        self, config: SwitchConfig, vips: Sequence[VipConfig], pipeline: Pipeline, listener: Listener, finder: Finder
+        self,
+        config: SwitchConfig,
+        vips: Sequence[VipConfig],
+        pipeline: Pipeline,
+        listener: Listener,
+        finder: Finder,
+        membership: Membership = ALONE,
     ) -> None:
         self.config = config
         """What is configured of it."""
-        self.core = SwitchCore(config, vips)
+        self._tell_peers = membership.tell_peers
+        self.core = SwitchCore(config, vips, membership.cluster, membership.policies, membership.directory)
         """What is decided about it."""
         tls = TlsFiles(config.tls.ca, config.tls.cert, config.tls.key) if config.tls else None
         target = SwitchTarget(config.name, str(config.address), config.device_id, config.election_id, tls)
@@ -74,7 +103,7 @@ class SwitchRunner:
     @property
     def backlog(self) -> int:
         """Updates that the switch lacks."""
-        return self.shell.backlog + self.core.tracker.waiting
+        return self.shell.backlog + self.core.waiting
 
     @property
     def lost_reason(self) -> str:
@@ -95,12 +124,15 @@ class SwitchRunner:
         """Do what follows from what the core was told."""
         now = self._now()
         output = self.core.take_output(now, connections=self.shell.has_room)
+        if output.announcements:
+            self._tell_peers(output.announcements)
+            self.core.announced(now)
         if output.batches:
             self.shell.submit(output.batches)
-        if output.connections:
-            self.shell.submit_connections(output.connections)
         for packet in output.packets:
             self.shell.send(packet)
+        if output.connections:
+            self.shell.submit_connections(output.connections)
         if output.packets_after:
             self.shell.send_after(output.packets_after)
         if output.reread and self._rereading is None:
@@ -110,6 +142,8 @@ class SwitchRunner:
         self._arm()
         if output.notices:
             self._listener(self, output.notices)
+        if output.announcements:
+            self.settle()  # the sessions that waited for it
 
     def _arm(self) -> None:
         deadline = self.core.next_deadline()
@@ -199,7 +233,7 @@ class SwitchRunner:
 
     def drained(self) -> None:
         """There is room for what sessions need."""
-        if self.core.tracker.waiting:
+        if self.core.waiting:
             self.settle()
 
     def _log_reconciled(self, reconciled: Reconciled) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from finsy.proto import p4i, p4r
 from google.protobuf import text_format
 
-from depot.p4runtime.entry import ACTION_PARAMS, KEY_FIELDS, Action, Entry, EntryKey, Table
+from depot.p4runtime.entry import ACTION_PARAMS, KEY_FIELDS, PRIORITISED, TWO_PLACES, Action, Entry, EntryKey, Table
 from depot.p4runtime.packets import PacketIn, PacketOut
 from depot.p4runtime.reconcile import Operation, Update
 
@@ -37,8 +37,8 @@ _UPDATE_TYPES = {
     Operation.MODIFY: p4r.Update.MODIFY,
     Operation.DELETE: p4r.Update.DELETE,
 }
-_PACKET_IN_FIELDS = ("ingress_port", "reason", "padding", "detail", "address")
-_PACKET_OUT_FIELDS = ("egress_port", "ingress_port", "submit_to_ingress")
+_PACKET_IN_FIELDS = ("ingress_port", "reason", "from_peer", "detail", "address")
+_PACKET_OUT_FIELDS = ("egress_port", "ingress_port", "submit_to_ingress", "member_id")
 
 
 class CodecError(Exception):
@@ -79,8 +79,8 @@ class _TableCodec(NamedTuple):
     table: Table
     table_id: int
     field_ids: tuple[int, ...]
-    width: int
-    """Bits of the longest-prefix field; 0 for a table of exact fields."""
+    shapes: tuple[tuple[p4i.MatchField.MatchType.ValueType, int], ...]
+    """Kind and bits of each field of a table in `TWO_PLACES`; empty for a table of exact fields."""
 
 
 class _ActionCodec(NamedTuple):
@@ -132,8 +132,8 @@ class Codec:
         codec = self._tables[entry.table]
         message.table_id = codec.table_id
         values = entry.values
-        if codec.width:
-            _encode_prefix(codec, values, message)
+        if codec.shapes:
+            _encode_pairs(codec, values, message)
             return
         for field_id, value in zip(codec.field_ids, values, strict=True):
             match = message.match.add()
@@ -168,8 +168,8 @@ class Codec:
         return EntryKey(codec.table, self._decode_match(codec, message))
 
     def _decode_match(self, codec: _TableCodec, message: p4r.TableEntry) -> tuple[int, ...]:
-        if codec.width:
-            return _decode_prefix(message)
+        if codec.shapes:
+            return _decode_pairs(codec, message)
         values = {match.field_id: int.from_bytes(match.exact.value, "big") for match in message.match}
         if values.keys() != set(codec.field_ids):
             raise RemoteEntryError(f"{codec.table}: an entry has match fields {sorted(values)}")
@@ -217,16 +217,16 @@ class Codec:
         """Return a packet with its metadata. Raises RemoteEntryError."""
         fields = {one.metadata_id: int.from_bytes(one.value, "big") for one in message.metadata}
         try:
-            port, reason, _, detail, address = (fields[metadata_id] for metadata_id in self._packet_in_ids)
+            port, reason, from_peer, detail, address = (fields[metadata_id] for metadata_id in self._packet_in_ids)
         except KeyError as missing:
             raise RemoteEntryError(f"packet-in without metadata id {missing}") from None
-        return PacketIn(port, reason, detail, address, message.payload)
+        return PacketIn(port, reason, detail, address, message.payload, from_peer != 0)
 
     def encode_packet_out(self, packet: PacketOut) -> p4r.StreamMessageRequest:
         """Return the stream message that sends a packet."""
         message = p4r.StreamMessageRequest()
         message.packet.payload = packet.payload
-        values = (packet.egress_port, packet.ingress_port, int(packet.submit))
+        values = (packet.egress_port, packet.ingress_port, packet.submit, packet.member_id)
         for metadata_id, value in zip(self._packet_out_ids, values, strict=True):
             message.packet.metadata.add(metadata_id=metadata_id, value=value.to_bytes(2 if value > 255 else 1, "big"))
         return message
@@ -253,21 +253,63 @@ def decode_count(message: p4r.CounterData) -> Count:
     return Count(message.packet_count, message.byte_count)
 
 
-def _encode_prefix(codec: _TableCodec, values: Sequence[int], message: p4r.TableEntry) -> None:
-    network, length = values
-    if length == 0:
-        return  # P4Runtime 1.4, 9.1.1: a field that matches everything is left out
-    match = message.match.add()
-    match.field_id = codec.field_ids[0]
-    match.lpm.value = network.to_bytes((network.bit_length() + 7) // 8 or 1, "big")
-    match.lpm.prefix_len = length
+def _bytes(value: int) -> bytes:
+    return value.to_bytes((value.bit_length() + 7) // 8 or 1, "big")
 
 
-def _decode_prefix(message: p4r.TableEntry) -> tuple[int, ...]:
-    if not message.match:
-        return 0, 0
-    prefix = message.match[0].lpm
-    return int.from_bytes(prefix.value, "big"), prefix.prefix_len
+def _encode_pairs(codec: _TableCodec, values: Sequence[int], message: p4r.TableEntry) -> None:
+    """Fields that match everything are left out (P4Runtime 1.4, 9.1.1)."""
+    pairs = zip(values[::2], values[1::2], strict=False)
+    for field_id, (kind, width), (first, second) in zip(codec.field_ids, codec.shapes, pairs, strict=True):
+        if kind == p4i.MatchField.RANGE:
+            if (first, second) != (0, (1 << width) - 1):
+                match = message.match.add(field_id=field_id)
+                match.range.low, match.range.high = _bytes(first), _bytes(second)
+        elif second:
+            match = message.match.add(field_id=field_id)
+            if kind == p4i.MatchField.LPM:
+                match.lpm.value, match.lpm.prefix_len = _bytes(first), second
+            elif kind == p4i.MatchField.TERNARY:
+                match.ternary.value, match.ternary.mask = _bytes(first), _bytes(second)
+            else:
+                match.optional.value = _bytes(first)
+    if codec.table in PRIORITISED:
+        message.priority = values[-1]
+
+
+def _decode_pairs(codec: _TableCodec, message: p4r.TableEntry) -> tuple[int, ...]:
+    matches = {match.field_id: match for match in message.match}
+    if not matches.keys() <= set(codec.field_ids):
+        raise RemoteEntryError(f"{codec.table}: an entry has match fields {sorted(matches)}")
+    values: list[int] = []
+    for field_id, (kind, width) in zip(codec.field_ids, codec.shapes, strict=True):
+        match = matches.get(field_id)
+        values += _everything(kind, width) if match is None else _decode_pair(codec, kind, match)
+    if codec.table in PRIORITISED:
+        values.append(message.priority)
+    return tuple(values)
+
+
+def _everything(kind: p4i.MatchField.MatchType.ValueType, width: int) -> tuple[int, int]:
+    return (0, (1 << width) - 1) if kind == p4i.MatchField.RANGE else (0, 0)
+
+
+def _decode_pair(
+    codec: _TableCodec, kind: p4i.MatchField.MatchType.ValueType, match: p4r.FieldMatch
+) -> tuple[int, int]:
+    from_bytes = int.from_bytes
+    match kind, match.WhichOneof("field_match_type"):
+        case p4i.MatchField.RANGE, "range":
+            return from_bytes(match.range.low, "big"), from_bytes(match.range.high, "big")
+        case p4i.MatchField.LPM, "lpm" if match.lpm.prefix_len:
+            return from_bytes(match.lpm.value, "big"), match.lpm.prefix_len
+        case p4i.MatchField.TERNARY, "ternary":
+            mask = from_bytes(match.ternary.mask, "big")
+            return from_bytes(match.ternary.value, "big") & mask, mask
+        case p4i.MatchField.OPTIONAL, "optional":
+            return from_bytes(match.optional.value, "big"), 1
+        case _, found:
+            raise RemoteEntryError(f"{codec.table}: match field {match.field_id} has {found or 'no value'}")
 
 
 def _tables(p4info: p4i.P4Info) -> Iterable[_TableCodec]:
@@ -279,9 +321,11 @@ def _tables(p4info: p4i.P4Info) -> Iterable[_TableCodec]:
         by_name = {field.name: field for field in one.match_fields}
         if by_name.keys() != set(fields):
             raise ProgramMismatchError(f"{table} matches on {sorted(by_name)}, expected was {sorted(fields)}")
-        is_prefix = any(field.match_type == p4i.MatchField.LPM for field in one.match_fields)
-        width = by_name[fields[0]].bitwidth if is_prefix else 0
-        yield _TableCodec(table, one.preamble.id, tuple(by_name[name].id for name in fields), width)
+        shapes = tuple((by_name[name].match_type, by_name[name].bitwidth) for name in fields)
+        if all(kind == p4i.MatchField.EXACT for kind, _ in shapes) == (table in TWO_PLACES):
+            raise ProgramMismatchError(f"{table} matches in another way on {sorted(by_name)}")
+        in_pairs = shapes if table in TWO_PLACES else ()
+        yield _TableCodec(table, one.preamble.id, tuple(by_name[name].id for name in fields), in_pairs)
 
 
 def _actions(p4info: p4i.P4Info) -> Iterable[_ActionCodec]:

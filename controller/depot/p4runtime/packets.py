@@ -1,11 +1,11 @@
-"""Packets to and from the controller as plain values (`packet_in_t`, `packet_out_t` and punt reasons of `p4src`)."""
+"""Packets to and from the controller as plain values (`packet_in_t`, `packet_out_t` and their constants in `p4src`)."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 from typing import NamedTuple
 
-__all__ = ["DropReason", "PacketIn", "PacketOut", "PuntReason"]
+__all__ = ["DropReason", "PacketIn", "PacketOut", "PuntReason", "Submission"]
 
 
 class PuntReason(IntEnum):
@@ -17,6 +17,14 @@ class PuntReason(IntEnum):
     NEIGHBOUR_UNRESOLVED = 3
     """`PacketIn.detail` is the port, `PacketIn.address` the next hop."""
     RESET_SESSION = 4
+    NEW_SESSION = 5
+    """Of a shared service: the peers are to know first. `PacketIn.detail` is the member, 0 for a bypassed session;
+    `PacketIn.address` the vip_id."""
+    UNKNOWN_FLOW = 6
+    """Of a flow that may be a peer's."""
+    OUTBOUND_SESSION = 7
+    """A proxy of ours opens it: `PacketIn.detail` is the member, `PacketIn.address` the vip_id, as
+    `originator_table` has them. Also a datagram that answers a session whose entry is not there yet."""
 
 
 class DropReason(IntEnum):
@@ -37,6 +45,24 @@ class DropReason(IntEnum):
     NO_ROUTE = 13
     FOREIGN_NEIGHBOUR = 14
     BAD_PACKET_OUT = 15
+    PEER_LOOP = 16
+    HOLD_EXPIRED = 17
+
+
+class Submission(IntEnum):
+    """What becomes of a packet-out (`PACKET_OUT_*`, constants.p4)."""
+
+    EMIT = 0
+    """Leaves at `PacketOut.egress_port` as it is."""
+    SUBMIT = 1
+    """Takes the pipeline as if it had come in at `PacketOut.ingress_port`."""
+    RELEASE = 2
+    """Goes to `PacketOut.member_id`, a proxy of ours or a peer, whether its session has an entry or not; with member 0
+    where its route leads, as a bypassed session does. Tells nothing."""
+    SUBMIT_HELD = 3
+    """As `SUBMIT`, but has been held long enough: it does not come back as `PuntReason.UNKNOWN_FLOW`."""
+    RELEASE_FROM_MEMBER = 4
+    """Of a session, in the direction away from its member: as `RELEASE`, but goes where its route leads."""
 
 
 class PacketIn(NamedTuple):
@@ -51,7 +77,9 @@ class PacketIn(NamedTuple):
     address: int
     """128 bit; its meaning depends on the reason."""
     payload: bytes
-    """The whole Ethernet frame."""
+    """The whole Ethernet frame, without the tunnel if a peer sent it."""
+    from_peer: bool = False
+    """Whether a peer sent it through its tunnel: it must not go on to a peer."""
 
 
 class PacketOut(NamedTuple):
@@ -60,8 +88,10 @@ class PacketOut(NamedTuple):
     payload: bytes
     """The whole Ethernet frame."""
     egress_port: int = 0
-    """Where it leaves, as it is; of no meaning with `submit`."""
+    """Where it leaves; for `Submission.EMIT` only."""
     ingress_port: int = 0
-    """With `submit`: where it is taken to have come in."""
-    submit: bool = False
-    """Whether it goes through the whole pipeline."""
+    """Where it is taken to have come in; for all but `Submission.EMIT`."""
+    submit: Submission = Submission.EMIT
+    """What becomes of it."""
+    member_id: int = 0
+    """Where it goes; for `Submission.RELEASE` only."""

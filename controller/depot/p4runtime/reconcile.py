@@ -37,9 +37,18 @@ class Update(NamedTuple):
 
 
 INSERT_ORDER: tuple[tuple[Table, ...], ...] = (
-    (Table.ADMISSION, Table.LOCAL_ADDRESS, Table.NEIGHBOUR, Table.ROUTE, Table.MEMBER, Table.NAT_SOURCE),
-    (Table.SCHEDULE, Table.CONNECTION),
-    (Table.VIP,),
+    (
+        Table.ADMISSION,
+        Table.LOCAL_ADDRESS,
+        Table.NEIGHBOUR,
+        Table.ROUTE,
+        Table.MEMBER,
+        Table.NAT_SOURCE,
+        Table.TUNNEL,
+        Table.MSS,
+    ),
+    (Table.SCHEDULE, Table.CONNECTION, Table.ORIGINATOR),
+    (Table.VIP, Table.POLICY),
 )
 """Tables by what they stand on: entries of a group refer only to groups before it."""
 

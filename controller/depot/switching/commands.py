@@ -33,6 +33,8 @@ class Verdict(Enum):
     """Have the controller answer with a TCP reset."""
     DENY = "deny_connection"
     """Drop."""
+    BYPASS = "bypass_connection"
+    """Send where its route leads, untouched."""
 
 
 @dataclass(frozen=True, slots=True)

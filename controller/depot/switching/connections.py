@@ -12,6 +12,7 @@ _ACTIONS = {
     Verdict.FORWARD: Action.FORWARD_TO_MEMBER,
     Verdict.RESET: Action.RESET_CONNECTION,
     Verdict.DENY: Action.DENY_CONNECTION,
+    Verdict.BYPASS: Action.BYPASS_CONNECTION,
 }
 _VERDICTS = {action: verdict for verdict, action in _ACTIONS.items()}
 _NANOSECONDS = 1_000_000_000

@@ -6,13 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from depot.config.model import MemberConfig, Mode, SchedulerKind, VipConfig
 from depot.p4runtime.entry import Action, Entry, Table, nat_source_entry, schedule_entry, vip_entry
+from depot.switching.access_policy import InterceptingService
 from depot.switching.identities import Identities, MemberAction, VipKey
 
-__all__ = ["member_action", "member_destination", "member_entry", "service_entries", "vip_key"]
+__all__ = [
+    "intercepting_services", "member_action", "member_destination", "member_entry", "service_entries", "vip_key",
+]  # fmt: skip
 
 
 def vip_key(vip: VipConfig) -> VipKey:
-    """What makes this VIP."""
+    """What makes this VIP; a transparent one has nothing but its name."""
+    if vip.transparent:
+        return VipKey(-1 - int.from_bytes(vip.name.encode(), "big"), 0, int(vip.protocol))
     return VipKey(vip.address, vip.port, int(vip.protocol))
 
 
@@ -55,6 +60,22 @@ def service_entries(
                 found.append(nat_source_entry(*member.endpoint, int(vip.protocol), *vip.endpoint))
         slots = [ids[name] for name in schedules.get(vip.name, ()) if name in ids]
         found += [schedule_entry(vip_id, slot, member_id) for slot, member_id in enumerate(slots)]
-        by_hash = vip.scheduler is SchedulerKind.MAGLEV
-        found.append(vip_entry(vip.address, vip.port, int(vip.protocol), vip_id, len(slots), by_hash=by_hash))
+        if not vip.transparent:
+            by_hash, protocol = vip.scheduler is SchedulerKind.MAGLEV, int(vip.protocol)
+            place = vip.address, vip.port, protocol
+            found.append(vip_entry(*place, vip_id, len(slots), by_hash=by_hash, shared=vip.shared))
+    return found
+
+
+def intercepting_services(
+    vips: Iterable[VipConfig], schedules: Mapping[str, Sequence[str]], identities: Identities, now: float
+) -> dict[str, InterceptingService]:
+    """Return what the access policy must know of transparent VIPs, by name."""
+    found = {}
+    for vip in vips:
+        if vip.transparent:
+            names = {member.name for member in vip.members}
+            slots = sum(name in names for name in schedules.get(vip.name, ()))
+            by_hash = vip.scheduler is SchedulerKind.MAGLEV
+            found[vip.name] = InterceptingService(identities.vip(vip_key(vip), now), slots, by_hash, vip.shared)
     return found

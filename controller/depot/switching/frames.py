@@ -9,14 +9,16 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from depot.address import is_ipv4
+from depot.address import Endpoint, FlowKey, is_ipv4
 
 __all__ = [
     "BROADCAST_MAC",
+    "FlowPacket",
     "IpPacket",
     "arp_request",
     "checksum",
     "ethernet",
+    "flow_packet",
     "ip_packet",
     "neighbour_solicitation",
     "parse_frame",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 ETHER_TYPE_IPV4, ETHER_TYPE_ARP, ETHER_TYPE_IPV6 = 0x0800, 0x0806, 0x86DD
-PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_FRAGMENT, PROTOCOL_ICMPV6 = 1, 6, 44, 58
+PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_FRAGMENT, PROTOCOL_ICMPV6 = 1, 6, 17, 44, 58
 BROADCAST_MAC = 0xFFFFFFFFFFFF
 ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH = 14, 20, 40
 DEFAULT_TTL = 64
@@ -103,6 +105,32 @@ def _parse_ipv6(dst_mac: int, src_mac: int, body: bytes) -> IpPacket | None:
         protocol, payload = payload[0], payload[8:]
     source, destination = int.from_bytes(body[8:24], "big"), int.from_bytes(body[24:40], "big")
     return IpPacket(dst_mac, src_mac, source, destination, protocol, later, packet, payload)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPacket:
+    """What of a TCP segment or UDP datagram says whose it is."""
+
+    flow: FlowKey
+    """Its flow."""
+    source: Endpoint
+    """The end that sent it."""
+    tcp_flags: int
+    """The flags of a segment; 0 for a datagram."""
+
+
+def flow_packet(frame: bytes) -> FlowPacket | None:
+    """Return what a frame says of its flow; None when it is neither TCP nor UDP, or not whole."""
+    packet = parse_frame(frame)
+    if packet is None or packet.later_fragment or packet.protocol not in (PROTOCOL_TCP, PROTOCOL_UDP):
+        return None
+    payload = packet.payload
+    if len(payload) < (20 if packet.protocol == PROTOCOL_TCP else 8):
+        return None
+    source = Endpoint(packet.source, int.from_bytes(payload[:2], "big"))
+    destination = Endpoint(packet.destination, int.from_bytes(payload[2:4], "big"))
+    flags = payload[13] if packet.protocol == PROTOCOL_TCP else 0
+    return FlowPacket(FlowKey.between(source, destination, packet.protocol), source, flags)
 
 
 def checksum(data: bytes) -> int:

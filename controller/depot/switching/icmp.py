@@ -14,7 +14,7 @@ from enum import Enum
 from depot.address import Endpoint, same_family
 from depot.config.model import PortConfig
 from depot.p4runtime.entry import Entry
-from depot.p4runtime.packets import PacketIn, PacketOut
+from depot.p4runtime.packets import PacketIn, PacketOut, Submission
 from depot.switching.frames import (
     PROTOCOL_ICMP,
     PROTOCOL_ICMPV6,
@@ -86,7 +86,7 @@ class IcmpErrors:
         message = _icmpv4(packet, trouble, mtu) if packet.ipv4 else _icmpv6(source, packet, trouble, mtu)
         protocol = PROTOCOL_ICMP if packet.ipv4 else PROTOCOL_ICMPV6
         answer = ip_packet(source, packet.source, protocol, message)
-        return PacketOut(ip_frame(port.mac, port.mac, answer), ingress_port=port.number, submit=True)
+        return PacketOut(ip_frame(port.mac, port.mac, answer), ingress_port=port.number, submit=Submission.SUBMIT)
 
     def reset(self, offender: PacketIn, now: float) -> PacketOut | None:
         """Return the TCP reset that answers a segment, in its destination's name (RFC 9293, 3.10.7.1)."""

@@ -25,7 +25,7 @@ class VipKey(NamedTuple):
     """What makes a VIP: the key of `vip_table`."""
 
     address: int
-    """128 bit."""
+    """128 bit; of a transparent VIP a negative number made of its name."""
     port: int
     """TCP or UDP port."""
     protocol: int
@@ -51,16 +51,17 @@ K = TypeVar("K", bound=Hashable)
 class _Numbers(Generic[K]):
     """One kind of numbers: lowest free first."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, first: int = 0) -> None:
         self._kind = kind
+        self._first = first
         self._number_of: dict[K, int] = {}
         self._owner_of: dict[int, K] = {}
         self._given_up: dict[int, float] = {}  # when, by number, oldest first
         self._free: list[int] = []
-        self._unused_from = 0
+        self._unused_from = first
 
     def adopt(self, owner: K, number: int) -> None:
-        if owner not in self._number_of and number not in self._owner_of:
+        if number >= self._first and owner not in self._number_of and number not in self._owner_of:
             self._number_of[owner] = number
             self._owner_of[number] = owner
 
@@ -107,11 +108,11 @@ class _Numbers(Generic[K]):
 
 
 class Identities:
-    """The numbers of one switch."""
+    """The numbers of one switch. first_member: in a cluster 1, since member 0 means none there."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_member: int = 0) -> None:
         self._vips: _Numbers[VipKey] = _Numbers("VIP")
-        self._members: _Numbers[MemberAction] = _Numbers("member")
+        self._members: _Numbers[MemberAction] = _Numbers("member", first_member)
 
     def adopt(self, entries: Iterable[Entry]) -> None:
         """Take the numbers that a switch's tables use; what we gave already stays."""

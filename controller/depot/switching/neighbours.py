@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from depot.address import is_ipv4
 from depot.p4runtime.entry import Entry, Table, neighbour_entry
-from depot.p4runtime.packets import PacketIn, PacketOut
+from depot.p4runtime.packets import PacketIn, PacketOut, Submission
 from depot.switching.deadlines import NEVER, DeadlineWheel
 from depot.switching.frames import BROADCAST_MAC, arp_request, neighbour_solicitation
 from depot.switching.routing import NextHop, Routing
@@ -99,6 +99,11 @@ class Neighbours:
         """What is known of a next hop; None: never heard of."""
         known = self._known.get(hop)
         return known.state if known else None
+
+    def mac(self, hop: NextHop) -> int | None:
+        """Return the MAC of a next hop; None: it is not known."""
+        known = self._known.get(hop)
+        return known.mac if known else None
 
     def count(self) -> int:
         """Next hops with a MAC."""
@@ -239,4 +244,4 @@ class Neighbours:
 
 def _again(packet: PacketIn) -> PacketOut:
     """The packet, through the pipeline as if it came in once more."""
-    return PacketOut(packet.payload, ingress_port=packet.ingress_port, submit=True)
+    return PacketOut(packet.payload, ingress_port=packet.ingress_port, submit=Submission.SUBMIT)

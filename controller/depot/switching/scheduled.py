@@ -25,7 +25,7 @@ def left_out_members(entries: Sequence[Entry], vips: Iterable[VipConfig]) -> lis
     for vip in vips:
         if (params := served.get(tuple(vip_key(vip)))) is None:
             continue
-        vip_id, size = params
+        vip_id, size, _ = params
         named = {slots.get((vip_id, slot)) for slot in range(size)}
         configured = {member.name: member_action(vip, member) for member in vip.members}
         left_out = [(vip.name, name) for name, action in configured.items() if action not in named]

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from depot.address import Endpoint, FlowKey
+from depot.switching.commands import InstallEntry
 from depot.switching.deadlines import NEVER
 from depot.switching.states import SessionState
 
-__all__ = ["Session", "SessionView"]
+__all__ = ["IsMember", "PlaceOf", "Session", "SessionView", "Substitute"]
+
+Substitute = Callable[[int], int | None]
+"""Given a VIP's id, the id of a living member for a session whose own has died; None if there is none."""
+IsMember = Callable[[int, int], bool]
+"""Whether a member can serve a VIP's sessions, VIP and member by id: it is one of the VIP's, or was until lately."""
+PlaceOf = Callable[[InstallEntry], tuple[int, bool] | None]
+"""Of an entry that was read, if no VIP has its endpoints: the VIP all the same, and whether its client is higher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +63,9 @@ class Session:
         self.written = self.refused = False
         self.deadline = NEVER
         self.queued_tick = -1
+
+    @property
+    def view(self) -> SessionView:
+        """The session as people see it."""
+        client = self.key.client(self.client_is_hi)
+        return SessionView(self.key, self.vip_id, self.member_id, client, self.state, self.opened_at)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from depot.address import Endpoint, FlowKey, Protocol
+from depot.address import FlowKey, Protocol
 from depot.switching.commands import (
     CloseReason,
     EntryCommand,
@@ -32,16 +32,11 @@ from depot.switching.commands import (
 )
 from depot.switching.deadlines import NEVER, DeadlineWheel
 from depot.switching.early import EarlyEvents
-from depot.switching.policy import EntryTerms, SessionPolicy
-from depot.switching.session import Session, SessionView
+from depot.switching.policy import EntryTerms, PolicyBook, SessionPolicy
+from depot.switching.session import IsMember, PlaceOf, Session, SessionView, Substitute
 from depot.switching.states import ENDED_STATES, TRANSITIONS, SessionInput, SessionState, TcpFlag, first_state
 
-__all__ = ["IsMember", "SessionTracker", "SessionView", "Substitute"]
-
-Substitute = Callable[[int], int | None]
-"""Given a VIP's id, the id of a living member for a session whose own has died; None if there is none."""
-IsMember = Callable[[int, int], bool]
-"""Whether a member can serve a VIP's sessions, VIP and member by id: it is one of the VIP's, or was until lately."""
+__all__ = ["IsMember", "PlaceOf", "SessionTracker", "SessionView", "Substitute"]
 
 _Entry = TypeVar("_Entry", InstallEntry, UpdateEntry)
 
@@ -63,12 +58,16 @@ class SessionTracker:
     """All sessions of one switch. Call `set_policy` for each VIP first; then feed, and take what comes out."""
 
     def __init__(
-        self, substitute: Substitute = lambda vip_id: None, is_member: IsMember = lambda vip_id, member_id: True
+        self,
+        substitute: Substitute = lambda vip_id: None,
+        is_member: IsMember = lambda vip_id, member_id: True,
+        place_of: PlaceOf = lambda entry: None,
     ) -> None:
         self._substitute = substitute
         self._is_member = is_member
-        self._policies: dict[int, SessionPolicy] = {}
-        self._vips: dict[tuple[Endpoint, int], int] = {}
+        self._place_of = place_of
+        self._book = PolicyBook()
+        self._policies = self._book.by_id
         self._sessions: dict[FlowKey, Session] = {}
         self._load: dict[tuple[int, int], dict[Session, None]] = {}  # by VIP and member, as an ordered set
         self._vip_load: dict[int, int] = {}
@@ -81,15 +80,12 @@ class SessionTracker:
 
     def set_policy(self, policy: SessionPolicy) -> None:
         """Add a VIP or change how it is tracked; its sessions follow the new times from their next change of state."""
-        self._vips = {place: vip_id for place, vip_id in self._vips.items() if vip_id != policy.vip_id}
-        self._vips[policy.endpoint, policy.protocol] = policy.vip_id
-        self._policies[policy.vip_id] = policy
+        self._book.set(policy)
 
     def remove_vip(self, vip_id: int, now: float) -> None:
         """Forget a VIP; all its sessions end and their entries go."""
         self._remove(lambda session: session.vip_id == vip_id, now)
-        if policy := self._policies.pop(vip_id, None):
-            del self._vips[policy.endpoint, policy.protocol]
+        self._book.remove(vip_id)
         self._vip_load.pop(vip_id, None)
         self._down = {(one, member_id) for one, member_id in self._down if one != vip_id}
 
@@ -100,21 +96,30 @@ class SessionTracker:
         self._load.pop((vip_id, member_id), None)
         self._down.discard((vip_id, member_id))
 
+    def end(self, key: FlowKey, now: float) -> None:
+        """A session is not ours any more: it ends and its entry goes."""
+        if session := self._sessions.get(key):
+            self._enter(session, SessionState.GONE, now, CloseReason.REMOVED)
+
     def _remove(self, concerns: Callable[[Session], bool], now: float) -> None:
         for session in [session for session in self._sessions.values() if concerns(session)]:
             self._enter(session, SessionState.GONE, now, CloseReason.REMOVED)
 
     def new_flow(
-        self, key: FlowKey, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float
-    ) -> None:
-        """Take a ``new_flow`` digest. Of a VIP that is not known (any more), or that nobody serves, it is ignored."""
+        self, key: FlowKey, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float,
+        *, is_bound: bool = False,
+    ) -> None:  # fmt: skip
+        """Take a ``new_flow`` digest. Of a VIP that is not known (any more), or that nobody serves, it is ignored.
+
+        is_bound: no other member can serve the session, even if this one counts as dead.
+        """
         if vip_id not in self._policies:
             return
         session = self._sessions.get(key)
         if session is not None and not self._is_succeeded(session, member_id, tcp_flags, now):
             self._announced_again(session, tcp_flags, now)
             return
-        serving = self._serving(vip_id, member_id)
+        serving = member_id if is_bound else self._serving(vip_id, member_id)
         if serving is None:
             return
         if session is None:
@@ -209,7 +214,7 @@ class SessionTracker:
 
     def adopt(self, entry: InstallEntry, now: float) -> bool:
         """Make a session of an entry read from the switch; False, and nothing is done, if it is of no VIP."""
-        place = self._vip_of(entry.key)
+        place = self._book.vip_of(entry.key) or self._place_of(entry)
         if place is None:
             return False
         session = self._sessions[entry.key] = Session(entry.key)
@@ -219,7 +224,7 @@ class SessionTracker:
         session.opened_at = session.asked_at = session.syn_at = session.dirty_at = now
         session.written = True
         policy = self._policies[session.vip_id]
-        if entry.verdict is not Verdict.FORWARD:
+        if entry.verdict is not policy.verdict:
             session.state = SessionState.SCRAPPED
             self._wheel.set(session, now + policy.reset_linger)
         elif entry.closing:
@@ -288,8 +293,12 @@ class SessionTracker:
 
     def sessions(self) -> Iterator[SessionView]:
         """Yield every session; do not feed the tracker meanwhile."""
-        for s in self._sessions.values():
-            yield SessionView(s.key, s.vip_id, s.member_id, s.key.client(s.client_is_hi), s.state, s.opened_at)
+        return (session.view for session in self._sessions.values())
+
+    def session(self, key: FlowKey) -> SessionView | None:
+        """Return one session; None: there is none."""
+        session = self._sessions.get(key)
+        return None if session is None else session.view
 
     def _open(
         self, session: Session, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float
@@ -489,11 +498,3 @@ class SessionTracker:
         if verdict is not Verdict.FORWARD:
             return command(session.key, verdict, 0, False, False, idle_timeout)
         return command(session.key, verdict, session.member_id, session.client_is_hi, closing, idle_timeout)
-
-    def _vip_of(self, key: FlowKey) -> tuple[int, bool] | None:
-        """Return the VIP that a flow is to, and whether its client is the higher endpoint."""
-        for server, client_is_hi in ((key.low, True), (key.high, False)):
-            vip_id = self._vips.get((server, key.protocol))
-            if vip_id is not None:
-                return vip_id, client_is_hi
-        return None

@@ -10,83 +10,65 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from depot.address import Endpoint, FlowKey, Protocol
+from depot.config.cluster_model import ClusterConfig, PolicyConfig
 from depot.config.model import SwitchConfig, VipConfig
 from depot.p4runtime.entry import Action, Entry, EntryKey, Table, connection_flow
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
-from depot.p4runtime.reconcile import INSERT_ORDER, Operation, Update, reconcile
+from depot.p4runtime.reconcile import INSERT_ORDER, Operation, reconcile
 from depot.p4runtime.write_errors import WriteFailure
-from depot.switching.commands import InstallEntry, SessionNotice, SynUnanswered, Verdict
-from depot.switching.connections import command_update, install_entry
+from depot.switching.cluster_entries import originator_entries, policy_entries
+from depot.switching.cluster_side import ClusterSide
+from depot.switching.commands import InstallEntry, SynUnanswered, Verdict
+from depot.switching.connections import install_entry
 from depot.switching.desired import member_action, member_destination, service_entries, vip_key
+from depot.switching.directory import NO_CLUSTER, Directory
 from depot.switching.former import FormerMembers
 from depot.switching.frames import parse_frame
 from depot.switching.icmp import IcmpErrors, Trouble
 from depot.switching.identities import Identities, MemberAction, VipKey
 from depot.switching.neighbours import Neighbours
+from depot.switching.output import Output, Reconciled
+from depot.switching.peer_tunnels import PeerTunnels
 from depot.switching.policy import SessionPolicy
+from depot.switching.roster import Roster
 from depot.switching.routing import NextHop, Routing
 from depot.switching.sessions import SessionTracker
+from depot.switching.states import TcpFlag
 
-__all__ = ["Output", "Reconciled", "SwitchCore"]
+__all__ = ["SwitchCore"]
 
 FIRST_REREAD, LAST_REREAD = 1.0, 60.0
 """Seconds from a refused write until the tables are read back and compared again, doubling."""
 
-
-@dataclass(frozen=True, slots=True)
-class Reconciled:
-    """The tables were read and compared with what they should hold."""
-
-    entries: int
-    """Entries that the switch held."""
-    sessions: int
-    """Sessions among them that were adopted or known already."""
-    differences: int
-    """Updates that follow."""
-
-
-@dataclass(slots=True)
-class Output:
-    """What follows from what was told to a core, in the order in which it should be done."""
-
-    batches: list[list[Update]] = field(default_factory=list)
-    """Writes to be done one batch after the other; those of sessions known when a switch connects among them."""
-    connections: list[Update] = field(default_factory=list)
-    """Writes of `connection_table`, after the batches; one for each key."""
-    packets: list[PacketOut] = field(default_factory=list)
-    """Packets to be sent now."""
-    packets_after: list[PacketOut] = field(default_factory=list)
-    """Packets to be sent when the writes are done."""
-    notices: list[SessionNotice] = field(default_factory=list)
-    """What became of sessions."""
-    reconciled: list[Reconciled] = field(default_factory=list)
-    """Comparisons made."""
-    reread: bool = False
-    """Whether the tables should be read back and given to `reread`."""
+SYN = int(TcpFlag.SYN)
+_CLUSTERED = frozenset({Action.FORWARD_TO_PEER, Action.BYPASS_CONNECTION})
+_OF_THE_CLUSTER = frozenset({PuntReason.NEW_SESSION, PuntReason.UNKNOWN_FLOW, PuntReason.OUTBOUND_SESSION})
 
 
 class SwitchCore:
-    """One switch."""
+    """One switch. directory: what the peers of its cluster say of connections."""
 
-    def __init__(self, config: SwitchConfig, vips: Sequence[VipConfig]) -> None:
+    def __init__(
+        self,
+        config: SwitchConfig,
+        vips: Sequence[VipConfig],
+        cluster: ClusterConfig | None = None,
+        policies: Sequence[PolicyConfig] = (),
+        directory: Directory = NO_CLUSTER,
+    ) -> None:
         self._routing = Routing(config)
-        self._vips = {vip.name: vip for vip in vips}
-        self._schedules: dict[str, tuple[str, ...]] = {}
-        self._identities = Identities()
-        self._tracker = SessionTracker(self._substitute, self._is_member)
-        self._former = FormerMembers(self._sessions_naming)
+        self._roster = Roster(vips, first_member=0 if cluster is None else 1)
+        self._tunnels = PeerTunnels(cluster)
+        self.cluster = ClusterSide(cluster, policies, directory, self._roster, lambda: self._tracker)
+        """The cluster's side of this switch, and the access policy."""
+        self._new_tracker()
         self._neighbours = Neighbours(self._routing)
         self.icmp = IcmpErrors(self._routing.ports)
         """The ICMP errors and resets of this switch."""
-        self._names: dict[tuple[int, int], tuple[str, str]] = {}
-        """Names of VIP and member by their numbers."""
-        self._turn: Counter[str] = Counter()
         self._held: dict[EntryKey, Entry] = {}
         """What the switch holds, but for connections, once all writes are done."""
-        self._down: set[tuple[str, str]] = set()
         self._connected = False
         self._output = Output()
         self._reread_at: float | None = None
@@ -96,84 +78,75 @@ class SwitchCore:
         self.updates_made = 0
         """Updates but for connections, since the start."""
 
+    def _new_tracker(self) -> None:
+        self._tracker = SessionTracker(self._roster.substitute, self._is_member, self.cluster.place_of)
+        self.cluster.set_policies(self._tracker)
+        self._former = FormerMembers(self._sessions_naming)
+
     # Configuration
 
     def reconfigure(
-        self, config: SwitchConfig, vips: Sequence[VipConfig], schedules: Mapping[str, Sequence[str]], now: float
+        self,
+        config: SwitchConfig,
+        vips: Sequence[VipConfig],
+        schedules: Mapping[str, Sequence[str]],
+        now: float,
+        cluster: ClusterConfig | None = None,
+        policies: Sequence[PolicyConfig] = (),
     ) -> None:
         """Take another configuration; sessions of VIPs and members that stay are not touched.
 
         schedules: of every VIP, by name, the member of each slot.
         """
-        before, self._vips = self._vips, {vip.name: vip for vip in vips}
+        before = self._roster.vips
+        self._roster.reconfigure(vips, schedules)
         stay = {vip_key(vip) for vip in vips}
         for vip in before.values():
-            vip_id = self._identities.find_vip(vip_key(vip))
+            vip_id = self.identities.find_vip(vip_key(vip))
             if vip_key(vip) not in stay and vip_id is not None:
                 self._tracker.remove_vip(vip_id, now)
-        self._down = {(vip, member) for vip, member in self._down if self._configured(vip, member) is not None}
         self._routing = Routing(config)
         self.icmp.reconfigure(self._routing.ports)
         self._neighbours.reconfigure(self._routing)
-        self._schedules = {name: tuple(slots) for name, slots in schedules.items() if name in self._vips}
+        self._tunnels = PeerTunnels(cluster)
+        self.cluster.reconfigure(cluster, policies, now)
         self._set_policies(now)
         self._compare(now)
 
     def set_schedules(self, schedules: Mapping[str, Sequence[str]], now: float) -> None:
         """Take new schedules of some VIPs: by VIP name, the member of each slot."""
+        roster = self._roster
         for name, slots in schedules.items():
-            if name not in self._vips:
+            vip = roster.vips.get(name)
+            if vip is None:
                 continue
-            vip_id = self._identities.vip(vip_key(self._vips[name]), now)
-            old = len(self._schedules.get(name, ()))
-            self._schedules[name] = tuple(slots)
+            vip_id = self.identities.vip(vip_key(vip), now)
+            old = len(roster.schedules.get(name, ()))
+            roster.schedules[name] = tuple(slots)
             if self._connected:
-                vip = self._vips[name]
                 keys = [EntryKey(Table.SCHEDULE, (vip_id, slot)) for slot in range(old)]
-                wanted = service_entries([vip], self._schedules, self._identities, now)
+                wanted = service_entries([vip], roster.schedules, self.identities, now)
+                if vip.transparent:
+                    wanted += policy_entries(self.cluster.policy, roster, self._tunnels, now)
                 self._write({entry.key: entry for entry in wanted}, keys)
 
     def member_down(self, vip: str, member: str, now: float) -> None:
         """A member of a VIP is dead: give the VIP a schedule without it first."""
-        self._down.add((vip, member))
-        if (ids := self._ids(vip, member)) is not None:
+        self._roster.down.add((vip, member))
+        if (ids := self._roster.ids(vip, member)) is not None:
             self._tracker.member_down(*ids, now)
 
     def member_up(self, vip: str, member: str) -> None:
         """A member of a VIP lives again."""
-        self._down.discard((vip, member))
-        if (ids := self._ids(vip, member)) is not None:
+        self._roster.down.discard((vip, member))
+        if (ids := self._roster.ids(vip, member)) is not None:
             self._tracker.member_up(*ids)
-
-    def _configured(self, vip_name: str, member_name: str) -> MemberAction | None:
-        vip = self._vips.get(vip_name)
-        found = (member_action(vip, one) for one in vip.members if one.name == member_name) if vip else iter(())
-        return next(found, None)
-
-    def _ids(self, vip_name: str, member_name: str) -> tuple[int, int] | None:
-        """The numbers of a VIP and its member, where both have one."""
-        action = self._configured(vip_name, member_name)
-        if action is None:
-            return None
-        vip_id = self._identities.find_vip(vip_key(self._vips[vip_name]))
-        member_id = self._identities.find_member(action)
-        return None if vip_id is None or member_id is None else (vip_id, member_id)
-
-    def _substitute(self, vip_id: int) -> int | None:
-        """The member of the VIP's schedule whose turn it is, for a session that must move."""
-        name = self.vip_name(vip_id)
-        slots = self._schedules.get(name, ()) if name is not None else ()
-        if name is None or not slots:
-            return None
-        self._turn[name] += 1
-        ids = self._ids(name, slots[self._turn[name] % len(slots)])
-        return None if ids is None else ids[1]
 
     def _is_member(self, vip_id: int, member_id: int) -> bool:
         """Whether a VIP's sessions can be served by this number: the flow cache may know it from long ago."""
-        if (vip_id, member_id) in self._names:
+        if self._roster.names(vip_id, member_id) is not None:
             return True
-        member, vip = self._held.get(EntryKey(Table.MEMBER, (member_id,))), self._identities.vip_of(vip_id)
+        member, vip = self._held.get(EntryKey(Table.MEMBER, (member_id,))), self.identities.vip_of(vip_id)
         if member is None or vip is None:
             return False
         if member.action is not Action.NAT_TO_MEMBER:
@@ -192,16 +165,20 @@ class SwitchCore:
         carried: VIPs, members and connections that it held before its program was replaced: they are written again.
         """
         connections: list[InstallEntry] = []
+        clustered: list[Entry] = []
         others: list[Entry] = []
         for entry in entries:
-            if entry.table is Table.CONNECTION:
-                connections.append(install_entry(entry))
-            else:
+            if entry.table is not Table.CONNECTION:
                 others.append(entry)
-        self._identities.adopt([*others, *carried])
+            elif entry.action in _CLUSTERED:
+                clustered.append(entry)
+            else:
+                connections.append(install_entry(entry))
+        self.identities.adopt([*others, *carried])
         self._set_policies(now)
+        connections += self.cluster.connected(clustered)
         for entry in carried:
-            if entry.table is Table.CONNECTION:
+            if entry.table is Table.CONNECTION and entry.action is not Action.FORWARD_TO_PEER:
                 self._tracker.adopt(install_entry(entry), now)
         self._tracker.reconcile(connections, now)
         self._drop_sessions_without_member(connections, now)
@@ -209,14 +186,15 @@ class SwitchCore:
         self._reread_delay = FIRST_REREAD
         self._neighbours.adopt(others, now)
         self._former.connected(carried, now)
-        for vip, member in self._down:
+        for vip, member in self._roster.down:
             self.member_down(vip, member, now)
+        self.cluster.adopted(now)
         self._reread(others, now)
         self._write_connections_before_vips()
 
     def _write_connections_before_vips(self) -> None:
         """Entries of known sessions refer to members, and must be there before a VIP spreads their packets anew."""
-        connections = [command_update(command) for command in self._tracker.take_commands()]
+        connections = self.cluster.updates(self._tracker.take_commands())
         first, batches = 0, self._output.batches
         for (operation, entry), *_ in batches:
             if operation is not Operation.INSERT or entry.table not in INSERT_ORDER[0]:
@@ -237,7 +215,7 @@ class SwitchCore:
     def _drop_sessions_without_member(self, connections: Iterable[InstallEntry], now: float) -> None:
         """Entries may name members that neither the switch nor we know: nobody could serve those sessions."""
         for member_id in {entry.member_id for entry in connections if entry.verdict is Verdict.FORWARD}:
-            if self._identities.member_of(member_id) is None:
+            if self.identities.member_of(member_id) is None:
                 self._remove_member(member_id, now)
 
     def disconnected(self, *, superseded: bool) -> None:
@@ -245,10 +223,10 @@ class SwitchCore:
         self._connected = False
         self._output = Output()
         self._reread_at = None
+        self.cluster.disconnected(superseded=superseded)
         if superseded:
-            self._identities = Identities()
-            self._tracker = SessionTracker(self._substitute, self._is_member)
-            self._former = FormerMembers(self._sessions_naming)
+            self._roster.forget_numbers()
+            self._new_tracker()
 
     def digest(self, name: str, samples: Sequence[tuple[int, ...]], now: float) -> None:
         """The data plane's digests, by their name in `depot.p4`."""
@@ -256,24 +234,32 @@ class SwitchCore:
             new_flow = self._tracker.new_flow
             for lo, hi, port_lo, port_hi, protocol, client_is_hi, flags, vip_id, member_id in samples:
                 key = FlowKey(lo, port_lo, hi, port_hi, protocol)
-                if (vip_id, member_id) not in self._names:
-                    self._former.named(member_id, now)
-                    self._identities.member_named(member_id, now)
+                self._named(vip_id, member_id, now)
                 new_flow(key, vip_id, member_id, client_is_hi == 1, flags, now)
         elif name == "tcp_event_t":
             tcp_event = self._tracker.tcp_event
             for lo, hi, port_lo, port_hi, src_is_hi, flags in samples:
-                tcp_event(FlowKey(lo, port_lo, hi, port_hi, 6), src_is_hi == 1, flags, now)
+                key = FlowKey(lo, port_lo, hi, port_hi, 6)
+                if flags & SYN:
+                    self.cluster.syn_seen(key, src_is_hi == 1, flags, now)
+                tcp_event(key, src_is_hi == 1, flags, now)
         elif name == "neighbour_seen_t":
             for port, address, mac in samples:
                 self._neighbours.seen(port, address, mac, now)
+
+    def _named(self, vip_id: int, member_id: int, now: float) -> None:
+        """The data plane leads packets to a member, perhaps to one that is configured no more."""
+        if self._roster.names(vip_id, member_id) is None:
+            self._former.named(member_id, now)
+            self.identities.member_named(member_id, now)
 
     def idle(self, keys: Iterable[EntryKey], now: float) -> None:
         """These entries saw no packet for their idle timeout."""
         for table, values in keys:
             if table is Table.CONNECTION:
-                lo, hi, port_lo, port_hi, protocol = values
-                self._tracker.idle(FlowKey(lo, port_lo, hi, port_hi, protocol), now)
+                flow = connection_flow(values)
+                if not self.cluster.idle(flow):
+                    self._tracker.idle(flow, now)
 
     def packet_in(self, packet: PacketIn, now: float) -> None:
         """The data plane could not go on with this packet."""
@@ -290,6 +276,10 @@ class SwitchCore:
             answer = self.icmp.reset(packet, now)
             if (told := self._reset_client(packet, now)) is not None:
                 self._output.packets.append(told)
+        elif packet.reason in _OF_THE_CLUSTER:
+            if packet.detail:
+                self._named(packet.address, packet.detail, now)
+            self.cluster.packet_in(packet, now)
         if answer is not None:
             self._output.packets.append(answer)
 
@@ -313,7 +303,9 @@ class SwitchCore:
         """
         for (operation, entry), _, _ in failures:
             if entry.table is Table.CONNECTION:
-                if operation is Operation.INSERT:
+                if entry.action is Action.FORWARD_TO_PEER:
+                    self.cluster.off_box.refused(connection_flow(entry.values))
+                elif operation is Operation.INSERT:
                     self._tracker.entry_refused(connection_flow(entry.values), now)
                 continue
             if entry.table is Table.NEIGHBOUR and operation is not Operation.DELETE:
@@ -328,12 +320,13 @@ class SwitchCore:
         """When `handle_timer` wants to be called; None: not yet."""
         neighbours = self._neighbours.next_deadline() if self._connected else None
         former = self._former.next_deadline() if self._connected else None
-        deadlines = (self._tracker.next_deadline(), neighbours, former, self._reread_at)
+        deadlines = (self._tracker.next_deadline(), self.cluster.next_deadline(), neighbours, former, self._reread_at)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
         self._tracker.handle_timer(now)
+        self.cluster.handle_timer(now)
         if self._connected:  # nobody hears our questions otherwise
             self._neighbours.handle_timer(now)
         if self._reread_at is not None and now >= self._reread_at:
@@ -349,19 +342,32 @@ class SwitchCore:
         changes meanwhile only the last state is written, and a new schedule does not wait behind thousands of them.
         """
         self._take_neighbours(now)
+        self.cluster.settle(now)
         output, self._output = self._output, Output()
         notices = self._tracker.take_notices()
+        self.cluster.noticed(notices, now)
         if not self._connected:  # answers are not seen either: they may well have come
-            return Output(notices=[one for one in notices if not isinstance(one, SynUnanswered)])
+            output.notices += (one for one in notices if not isinstance(one, SynUnanswered))
+            return Output(notices=output.notices, announcements=self.cluster.take_announcements())
         output.notices += notices
         if connections:
-            output.connections = [command_update(command) for command in self._tracker.take_commands()]
+            output.connections = self.cluster.updates(self._tracker.take_commands())
+        output.packets += self.cluster.take_packets()
+        output.announcements = self.cluster.take_announcements()
         return output
+
+    def announced(self, now: float) -> None:
+        """All peers are about to hear the announcements of the output that was taken."""
+        self.cluster.announced(now)
 
     def _take_neighbours(self, now: float) -> None:
         neighbours = self._neighbours
         for entry, present in neighbours.changes:
             self._write({entry.key: entry} if present else {}, [entry.key])
+        if neighbours.changes and any(vip.transparent for vip in self._roster.vips.values()):
+            held = [key for key in self._held if key.table is Table.ORIGINATOR]
+            wanted = originator_entries(self._roster, self._routing, neighbours)
+            self._write({entry.key: entry for entry in wanted}, held)
         for packet in neighbours.unreachable:
             if (answer := self.icmp.error(packet, Trouble.HOST_UNREACHABLE, now)) is not None:
                 self._output.packets.append(answer)
@@ -374,27 +380,30 @@ class SwitchCore:
 
     def _set_policies(self, now: float) -> None:
         """Give every VIP and member its number, and the tracker every VIP's policy."""
-        self._names = {}
-        for vip in self._vips.values():
-            vip_id = self._identities.vip(vip_key(vip), now)
+        for vip_id, vip in self._roster.give_numbers(now):
             self._tracker.set_policy(SessionPolicy.of(vip_id, vip))
             for member in vip.members:
-                member_id = self._identities.member(member_action(vip, member), now)
-                self._names[vip_id, member_id] = (vip.name, member.name)
-                if (vip.name, member.name) not in self._down:  # it may have been down when it was removed
+                member_id = self.identities.find_member(member_action(vip, member))
+                # it may have been down when it was removed
+                if member_id is not None and (vip.name, member.name) not in self._roster.down:
                     self._tracker.member_up(vip_id, member_id)
+        self.cluster.set_numbers(self._tunnels.numbers(self.identities, now))
 
     def _compare(self, now: float) -> int:
         """Write the difference between all that should be held and what is; return how many updates that takes."""
-        vips = self._vips.values()
-        wanted = service_entries(vips, self._schedules, self._identities, now)
-        wanted += self._routing.entries(vip.address for vip in vips)
+        vips = self._roster.vips.values()
+        wanted = service_entries(vips, self._roster.schedules, self.identities, now)
+        wanted += self._routing.entries(vip.address for vip in vips if not vip.transparent)
         wanted += self._neighbours.entries()
+        wanted += self._tunnels.entries(self.identities, now)
+        wanted += policy_entries(self.cluster.policy, self._roster, self._tunnels, now)
+        wanted += originator_entries(self._roster, self._routing, self._neighbours)
         members = {member_action(vip, member) for vip in vips for member in vip.members}
+        members.update(self._tunnels.actions.values())
         self._end_sessions_without_way_back(wanted, now)
         former = self._keep_former(wanted, now)
         wanted += former
-        for member_id in self._identities.keep({vip_key(vip) for vip in vips}, members | self._former.actions(), now):
+        for member_id in self.identities.keep({vip_key(vip) for vip in vips}, members | self._former.actions(), now):
             self._remove_member(member_id, now)
         members |= {MemberAction(entry.action, entry.params) for entry in former if entry.table is Table.MEMBER}
         hops = {self._routing.next_hop(member_destination(member)) for member in members}
@@ -404,8 +413,8 @@ class SwitchCore:
     def _keep_former(self, wanted: Iterable[Entry], now: float) -> list[Entry]:
         """What should be held for members that are configured no more."""
         configured = {entry.key: entry for entry in wanted}
-        vips = {self._identities.vip(vip_key(vip), now): vip_key(vip) for vip in self._vips.values()}
-        return self._former.keep(self._held.values(), configured, vips, self._identities, now, release=self._connected)
+        vips = {self.identities.vip(vip_key(vip), now): vip_key(vip) for vip in self._roster.vips.values()}
+        return self._former.keep(self._held.values(), configured, vips, self.identities, now, release=self._connected)
 
     def _end_sessions_without_way_back(self, wanted: Iterable[Entry], now: float) -> None:
         """A NAT member that went over to another VIP answers in that one's name: for the old one it is as if dead."""
@@ -414,18 +423,14 @@ class SwitchCore:
             if held is None or held.params == entry.params:
                 continue
             (address, port, protocol), vip = entry.values, Endpoint(*held.params)
-            vip_id = self._identities.find_vip(VipKey(*vip, protocol))
-            member_id = self._identities.find_member(MemberAction(Action.NAT_TO_MEMBER, (address, port)))
+            vip_id = self.identities.find_vip(VipKey(*vip, protocol))
+            member_id = self.identities.find_member(MemberAction(Action.NAT_TO_MEMBER, (address, port)))
             if vip_id is not None and member_id is not None:
                 self._tracker.member_down(vip_id, member_id, now)
                 self._tracker.member_up(vip_id, member_id)
 
-    def _vip_ids(self) -> list[int]:
-        found = (self._identities.find_vip(vip_key(vip)) for vip in self._vips.values())
-        return [vip_id for vip_id in found if vip_id is not None]
-
     def _remove_member(self, member_id: int, now: float) -> None:
-        for vip_id in self._vip_ids():
+        for vip_id in self._roster.vip_ids():
             self._tracker.remove_member(vip_id, member_id, now)
 
     def _write(self, wanted: Mapping[EntryKey, Entry], keys: Iterable[EntryKey]) -> int:
@@ -448,22 +453,26 @@ class SwitchCore:
 
     def names(self, vip_id: int, member_id: int) -> tuple[str, str] | None:
         """Return the names of a VIP and its member; None for one that is configured no more."""
-        return self._names.get((vip_id, member_id))
+        return self._roster.names(vip_id, member_id)
 
     def vip_name(self, vip_id: int) -> str | None:
         """Return the name of a VIP."""
-        key = self._identities.vip_of(vip_id)
-        return next((vip.name for vip in self._vips.values() if vip_key(vip) == key), None)
+        return self._roster.vip_name(vip_id)
 
     def sessions(self, vip: str, member: str) -> int:
         """Return how many active sessions a member of a VIP serves here."""
-        ids = self._ids(vip, member)
+        ids = self._roster.ids(vip, member)
         return 0 if ids is None else self._tracker.vip_member_sessions(*ids)
 
     @property
     def identities(self) -> Identities:
         """The numbers of VIPs and members."""
-        return self._identities
+        return self._roster.identities
+
+    @property
+    def waiting(self) -> int:
+        """How many entries of connections may have to change."""
+        return self._tracker.waiting + self.cluster.off_box.waiting
 
     @property
     def reread_pending(self) -> bool:
@@ -484,5 +493,5 @@ class SwitchCore:
     def entries_held(self) -> Counter[Table]:
         """Entries by table, as far as we know."""
         count = Counter(key.table for key in self._held)
-        count[Table.CONNECTION] = len(self._tracker)
+        count[Table.CONNECTION] = len(self._tracker) + len(self.cluster.off_box)
         return count
