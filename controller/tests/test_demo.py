@@ -18,7 +18,7 @@ from depot.demo.clients import LoadReport, parse_wrk, spread, url
 from depot.demo.configuration import Service, configuration
 from depot.demo.kernel import counter, listens, received_bytes
 from depot.demo.lab import LabError, missing_programs, wait_until
-from depot.demo.member import CERTIFICATES, member_configuration
+from depot.demo.member import certificates, member_configuration
 from depot.demo.proxied import parse_answer
 from depot.demo.screen import Finding, Screen, findings_as_json
 from depot.demo.squid import Request, parse_requests
@@ -79,7 +79,9 @@ def test_a_member_on_its_own_and_one_of_a_cluster_are_ones_the_depot_takes() -> 
     alone = config.parse(member_configuration(a, [b], cluster_network.OFFICE, Path("/tmp/a"), None), "depot.toml")
     assert alone.cluster is None
     assert alone.vips[0].transparent
-    text = member_configuration(a, [b], cluster_network.OFFICE, Path("/tmp/a"), CERTIFICATES, "affinity")
+    text = member_configuration(
+        a, [b], cluster_network.OFFICE, Path("/tmp/a"), certificates(Path("/tmp"), "a"), "affinity"
+    )
     read = config.parse(text, "depot.toml")
     assert read.cluster is not None
     assert [peer.name for peer in read.cluster.peers] == ["b"]
@@ -89,7 +91,7 @@ def test_a_member_on_its_own_and_one_of_a_cluster_are_ones_the_depot_takes() -> 
 def test_every_site_of_a_farm_is_a_member_that_the_depot_takes() -> None:
     b, c = farm_network.SITES
     for site, other in ((b, c), (c, b)):
-        text = member_configuration(site, [other], farm_network.OFFICE, Path("/tmp/a"), CERTIFICATES)
+        text = member_configuration(site, [other], farm_network.OFFICE, Path("/tmp/a"), certificates(Path(), site.name))
         assert config.parse(text, "depot.toml").cluster is not None
 
 

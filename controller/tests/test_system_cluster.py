@@ -28,7 +28,9 @@ from depot.demo.web import WebMember
 
 pytestmark = [
     *NEEDS,
-    pytest.mark.skipif(bool(missing_programs(("nginx", "curl", "squid"))), reason="needs nginx, curl and squid"),
+    pytest.mark.skipif(
+        bool(missing_programs(("nft", "nginx", "curl", "squid"))), reason="needs nft, nginx, curl, squid"
+    ),
 ]
 
 _TABLE = 80

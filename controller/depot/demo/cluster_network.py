@@ -24,7 +24,7 @@ from depot.demo.lab import Lab
 from depot.demo.member import Site
 from depot.demo.topology import Lan, Leg, Port, Route, add_host, add_lans, add_router, add_switch
 
-__all__ = ["CLIENT", "CLIENT_PORTS", "OFFICE", "SERVER", "SITES", "X_AT_SERVER", "Y_AT_SERVER", "build"]
+__all__ = ["BETWEEN", "CLIENT", "CLIENT_PORTS", "OFFICE", "SERVER", "SITES", "X_AT_SERVER", "Y_AT_SERVER", "build"]
 
 
 OFFICE = Lan("office", "10.1.0", "fd00:1")
@@ -48,6 +48,9 @@ _RA_AT_A, _RA_AT_X = Leg("ra", _A_RA, 2), Leg("ra", _RA_X, 1)
 _RB_AT_B, _RB_AT_OFFICE = Leg("rb", _B_RB, 2), Leg("rb", OFFICE, 254)
 _X_AT_RA, X_AT_SERVER = Leg("x", _RA_X, 2), Leg("x", _INTERNET, 1)
 _Y_AT_B, Y_AT_SERVER = Leg("y", _Y_B, 2), Leg("y", _INTERNET, 2)
+
+BETWEEN = "rb"
+"""A plain router that all tunnels pass."""
 
 _A_PORTS = (
     Port(1, Leg("depota", OFFICE, 1), "02:de:00:00:0a:01"),

@@ -18,7 +18,7 @@ from depot.demo.cluster_story import ClusterStory
 from depot.demo.configuration import configuration
 from depot.demo.farm_story import FarmStory
 from depot.demo.lab import Lab, LabError, missing_programs, remove_lab
-from depot.demo.member import CERTIFICATES, member_configuration
+from depot.demo.member import certificates, member_configuration
 from depot.demo.network import CLIENTS, DEPOT
 from depot.demo.screen import Finding, Screen, findings_as_json
 from depot.demo.story import Story, services
@@ -87,7 +87,7 @@ _PLAYS = {
     ),
     "cluster": _Play(
         "depot demo cluster: transparent proxies (Squid) that answers do not come back to ({switch}); a minute",
-        ("ip", "ethtool", "nginx", "curl", "squid"),
+        ("ip", "ethtool", "nft", "nginx", "curl", "squid"),
         (
             _Act(
                 ClusterStory,
@@ -99,7 +99,7 @@ _PLAYS = {
             ),
             _Act(FarmStory, ("depot cluster status --socket {folder}/c-depot.sock",)),
         ),
-        lambda: member_configuration(SITES[0], SITES[1:], OFFICE, _EXAMPLE_SOCKET, CERTIFICATES, None),
+        lambda: member_configuration(SITES[0], SITES[1:], OFFICE, _EXAMPLE_SOCKET, certificates(Path(), SITES[0].name)),
     ),
 }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from depot.demo.lab import Lab
 
-__all__ = ["counter", "counter_in", "established", "listens", "received_bytes"]
+__all__ = ["count_tunnels", "counter", "counter_in", "established", "listens", "received_bytes", "tunnelled"]
 
 _LISTEN = "0A"
 _ESTABLISHED = "01"
@@ -38,6 +39,20 @@ def counter_in(lab: Lab, namespace: str, protocol: str, name: str) -> int:
     if value is None:
         raise KeyError(f"{protocol} {name}")
     return value
+
+
+def count_tunnels(lab: Lab, router: str) -> None:
+    """Let a router's kernel count the IP-in-IP packets that it forwards."""
+    lab.run(router, "nft", "add table inet tunnels")
+    lab.run(router, "nft", "add chain inet tunnels passing { type filter hook forward priority 0 ; }")
+    lab.run(router, "nft", "add rule inet tunnels passing meta l4proto { 4, 41 } counter")
+
+
+def tunnelled(lab: Lab, router: str) -> int:
+    """How many it has counted."""
+    listed = json.loads(lab.run(router, "nft", "-j", "list", "chain", "inet", "tunnels", "passing"))
+    rules = [item["rule"] for item in listed["nftables"] if "rule" in item]
+    return sum(part["counter"]["packets"] for rule in rules for part in rule["expr"] if "counter" in part)
 
 
 def received_bytes(pid: int, interface: str) -> int:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from depot.demo.box import Box
+from depot.demo.box import Box, program
 from depot.demo.configuration import SWITCH_ADDRESS, toml_table
 from depot.demo.lab import Lab, LabError, wait_until
 from depot.demo.squid import HTTP, Squid
 from depot.demo.topology import FAMILIES, Lan, Leg, Port, Route
 
-__all__ = ["CERTIFICATES", "Member", "Site", "introduce", "member_configuration"]
+__all__ = ["Member", "Site", "certificates", "introduce", "member_configuration"]
 
 _CONTROL_PORT = 4646
 _PROXIES = "proxies"
-CERTIFICATES = {"insecure": True}
 _KEEPALIVE = {"keepalive": "500ms", "misses": 3, "retry_interval": "250ms", "longest_retry_interval": "500ms"}
 """A peer that is silent for a second and a half is gone; one that comes back is met within half a second."""
 _CHECKS = {"type": "tcp", "port": HTTP, "interval": "500ms", "timeout": "500ms", "rise": 1, "fall": 2}
@@ -168,40 +169,51 @@ class Member:
         self.box.kill_switch()
 
     def meets(self, names: Collection[str]) -> bool:
-        """Whether it and these members are in sync now."""
+        """Whether these members are there, and it knows what they know."""
         try:
-            peers = {peer["name"]: peer["state"] for peer in self.cluster_status()["peers"]}
+            status = self.cluster_status()
         except LabError:
             return False
-        return all(peers.get(name) == "established" for name in names)
+        up = {peer["name"] for peer in status["peers"] if peer["up"]}
+        return bool(status["in_sync"]) and up.issuperset(names)
 
-    def flows_of(self, owner: str) -> set[str]:
-        """The flows of one member, as this one knows them."""
-        return {f"{row['protocol']} {row['source']} {row['destination']}" for row in self.connections()
-                if row["owner"] == owner}  # fmt: skip
-
-    def wait_flows_of(self, owner: str) -> set[str]:
-        """The same, as soon as there are some. Raises LabError."""
-        return wait_until(lambda: self.flows_of(owner) or None, 5.0, f"{self.name} knows connections of {owner}")
-
-    def relayed_to(self, peer: str) -> int:
-        """How many packets its switch has put into the tunnel to a peer. Raises LabError."""
-        return next(int(row["packets"]) for row in self.cluster_status()["peers"] if row["name"] == peer)
+    def misses(self, name: str) -> bool:
+        """Whether it has noticed that a member is not there. Raises LabError."""
+        return any(peer["name"] == name and not peer["up"] for peer in self.cluster_status()["peers"])
 
     def cluster_status(self) -> dict[str, Any]:
         """What `depot cluster status` says. Raises LabError."""
-        answer = self.box.ask("cluster", "status")
-        if not isinstance(answer, dict):
-            raise LabError(f"depot cluster status: {answer!r}")
-        return answer
+        done = self.box.command("cluster", "status", "--json")  # its status is 1 when a peer is not there
+        try:
+            status: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            raise LabError(f"depot cluster status: {(done.stderr or done.stdout).strip()}") from None
+        return status
 
-    def connections(self) -> list[dict[str, Any]]:
-        """What `depot connections --cluster` says. Raises LabError."""
-        found: list[dict[str, Any]] = self.box.ask("connections", "--cluster")
-        return found
+    def connections(self, owner: str) -> list[dict[str, Any]]:
+        """One member's connections, as `depot connections --cluster` shows them here. Raises LabError."""
+        answer = self.box.ask("connections", "--cluster", "--owner", owner, "--limit", "1000")
+        rows: list[dict[str, Any]] = answer["connections"]
+        return rows
+
+    def flows_of(self, owner: str) -> set[str]:
+        """The same in words: what, from where, where to. Raises LabError."""
+        return {f"{row['direction']} {row['protocol']} {row['client']} {row['server']}"
+                for row in self.connections(owner)}  # fmt: skip
 
 
 def introduce(lab: Lab, members: Sequence[Member]) -> None:
-    """Make the cluster's certificates; from now on the members' configuration has ``[cluster]``."""
+    """Make the cluster's certificates; from now on the members' configuration has ``[cluster]``. Raises LabError."""
+    folder = lab.folder / "keys"
+    words = ["cluster", "init", str(folder), *(member.name for member in members)]
+    done = subprocess.run([program("depot"), *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"depot {' '.join(words)}: {done.stderr.strip()}")
     for member in members:
-        member.keys = CERTIFICATES
+        member.keys = certificates(folder, member.name)
+
+
+def certificates(folder: Path, name: str) -> dict[str, object]:
+    """What a member's ``[cluster]`` says of its certificates, made by `depot cluster init`."""
+    files = {"ca": "ca.pem", "cert": f"{name}.pem", "key": f"{name}.key"}
+    return {key: str(folder / file) for key, file in files.items()}
