@@ -219,7 +219,7 @@ class MeshShell:
             task.cancel()
             self.mesh.disconnected(number, self.now())
 
-    def called(self, transport: asyncio.Transport, caller: asyncio.Protocol) -> None:
+    def called(self, transport: asyncio.Transport, caller: _Caller) -> None:
         """Somebody has called: have TLS done, then let the core hear it."""
         if self._stopped or len(self._callers) >= MOST_STRANGERS:
             transport.abort()
@@ -229,7 +229,7 @@ class MeshShell:
         self._callers.add(task)
         task.add_done_callback(self._callers.discard)
 
-    async def _welcome(self, transport: asyncio.Transport, caller: asyncio.Protocol) -> None:
+    async def _welcome(self, transport: asyncio.Transport, caller: _Caller) -> None:
         address = _address(transport)
         if self._tls is not None:
             try:
@@ -251,6 +251,8 @@ class MeshShell:
         line = self._lines[number] = _Line(self, number, is_call=False)
         line.connection_made(transport)
         transport.set_protocol(line)
+        if caller.early:
+            self.received(number, bytes(caller.early))
         if transport.is_closing():
             self.lost(number, "")
         else:
@@ -271,7 +273,7 @@ class MeshShell:
     def address_of(self, number: int) -> str:
         """Who is at the other end of a channel; empty if it is no more."""
         line = self._lines.get(number)
-        return "" if line is None else _address(line.transport)
+        return "" if line is None else line.address
 
 
 class _Caller(asyncio.Protocol):
@@ -279,15 +281,22 @@ class _Caller(asyncio.Protocol):
 
     def __init__(self, shell: MeshShell) -> None:
         self._shell = shell
+        self.early = bytearray()
+        """What came with the end of the TLS handshake, before the channel was there: its PEER_JOIN, mostly."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._shell.called(cast("asyncio.Transport", transport), self)
+
+    def data_received(self, data: bytes) -> None:
+        self.early += data
 
 
 class _Line(asyncio.Protocol):
     """A channel."""
 
     transport: asyncio.Transport
+    address = ""
+    """Who is at the other end; asked at the start, since TLS does not tell any more when it has ended."""
 
     def __init__(self, shell: MeshShell, number: int, *, is_call: bool) -> None:
         self._shell = shell
@@ -298,6 +307,7 @@ class _Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.address = _address(transport)
         if self._is_call:
             self._shell.connected(self)
 
