@@ -98,6 +98,7 @@ def test_every_site_of_a_farm_is_a_member_that_the_depot_takes() -> None:
 def test_what_squid_logs_is_read_up_to_a_line_half_written() -> None:
     lines = [
         "1795839277.177 10.1.0.11 198.51.100.80 200 http://198.51.100.80/",
+        "1795839277.577 10.12.0.250 - 0 error:transaction-end-before-headers",
         "1795839279.177 fd00:1::11 - 503 http://[2001:db8:100::80]/",
         "1795839279.3 fd00:1",
     ]

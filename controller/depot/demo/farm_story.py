@@ -97,6 +97,8 @@ class FarmStory:
             member.box.wait_in_sync()
         answers = self._visit_all()
         self._show("connections that the balancer sends elsewhere are handed off", answers)
+        handed = {m.name: sum(row["handoffs"] for row in m.cluster_status()["switches"]) for m in self.members}
+        self.screen.say(", ".join(f"depot {name} has handed off {count}" for name, count in handed.items()))
         self._find_served("with affinity", answers)
         kept = sum(len(counts) == 1 for counts in _shares(answers).values())
         self._find("clients that one upstream proxy served alone", "all", f"{kept} of {len(answers)}",

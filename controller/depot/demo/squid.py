@@ -28,6 +28,7 @@ _TABLE = 100
 """Routing table in which every address is local."""
 _START_SECONDS = 10.0
 _LOG_FIELDS = 5
+_NOTHING_ASKED = "error:"
 
 _CONFIGURATION = """\
 http_port {port} tproxy
@@ -143,9 +144,10 @@ class Squid:
 
 
 def parse_requests(lines: Iterable[str]) -> Iterator[Request]:
-    """Read an access log; a line that is not yet whole is left out."""
+    """Read an access log, without what was no request and without a line that is not yet whole."""
     for line in lines:
         words = line.split(" ", _LOG_FIELDS - 1)
-        if len(words) == _LOG_FIELDS:  # the last line may be half written
+        # The last line may be half written, and health checks leave lines without a URL.
+        if len(words) == _LOG_FIELDS and not words[-1].startswith(_NOTHING_ASKED):
             time, client, server, status, url = words
             yield Request(float(time), client, server, int(status), url)
