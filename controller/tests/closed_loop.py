@@ -6,7 +6,7 @@ back as P4Runtime messages. Hosts on the ports answer ARP and neighbour solicita
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from controller.tests.p4runtime_values import codec, p4info_text
@@ -24,6 +24,7 @@ from depot.p4runtime.packets import PacketOut
 from depot.p4runtime.reconcile import Operation, Update
 from depot.p4runtime.write_errors import UpdateError, WriteFailure, sort_failures
 from depot.program import find_compiled_program
+from depot.switching.announcer import Announcement
 from depot.switching.output import Reconciled
 from depot.switching.switch_core import SwitchCore
 from softswitch import Switch
@@ -110,7 +111,8 @@ class World:
     def new_core(self) -> None:
         """A controller that has just been started."""
         self.connected = False
-        self.core = SwitchCore(self.config.switches[0], self.config.vips)
+        config = self.config
+        self.core = SwitchCore(config.switches[0], config.vips, policies=config.policies)
         self.core.set_schedules({vip.name: [m.name for m in vip.members] for vip in self.config.vips}, self.now)
 
     def connect(self) -> None:
@@ -216,6 +218,9 @@ class World:
                 decoded = codec().decode_digest(message)
                 self.core.digest(decoded.name, decoded.samples, self.now)
             output = self.core.take_output(self.now)
+            if output.announcements:
+                self.tell_peers(output.announcements)
+                self.core.announced(self.now)
             self.notices += output.notices
             self.reconciled += output.reconciled
             for packet in output.packets:
@@ -227,9 +232,13 @@ class World:
             if output.reread:
                 tables = [table for table in Table if table is not Table.CONNECTION]
                 self.core.reread(self.entries(*tables), self.now)
-            if not (digests or output.packets or output.batches or output.connections or output.packets_after):
+            work = (output.announcements, output.packets, output.batches, output.connections, output.packets_after)
+            if not digests and not any(work):
                 return
         raise AssertionError("switch and core go on for ever")
+
+    def tell_peers(self, announcements: Sequence[Announcement]) -> None:
+        """What the peers are told; here there are none."""
 
     # Time
 
@@ -240,12 +249,16 @@ class World:
             deadline = self.core.next_deadline()
             ahead = step if deadline is None else min(step, max(deadline - self.now, 0.01))
             self.now = min(end, self.now + ahead)
-            self.core.handle_timer(self.now)
-            idle = self.switch.idle_entries(round(self.now * 1e9))
-            if idle and self.connected:
-                messages = [self.pipeline.reader.whole_entry(key).table_entry for key in idle]
-                self.core.idle([codec().decode_key(message) for message in messages], self.now)
-            self.settle()
+            self.tick()
+
+    def tick(self) -> None:
+        """What is due now is done."""
+        self.core.handle_timer(self.now)
+        idle = self.switch.idle_entries(round(self.now * 1e9))
+        if idle and self.connected:
+            messages = [self.pipeline.reader.whole_entry(key).table_entry for key in idle]
+            self.core.idle([codec().decode_key(message) for message in messages], self.now)
+        self.settle()
 
     # Hosts
 

@@ -252,7 +252,7 @@ class MeshShell:
         line.connection_made(transport)
         transport.set_protocol(line)
         if caller.early:
-            self.received(number, bytes(caller.early))
+            self.mesh.receive(number, bytes(caller.early), self.now())
         if transport.is_closing():
             self.lost(number, "")
         else:
@@ -282,7 +282,7 @@ class _Caller(asyncio.Protocol):
     def __init__(self, shell: MeshShell) -> None:
         self._shell = shell
         self.early = bytearray()
-        """What came with the end of the TLS handshake, before the channel was there: its PEER_JOIN, mostly."""
+        """What came with the last message of TLS."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._shell.called(cast("asyncio.Transport", transport), self)

@@ -14,6 +14,7 @@ from depot.daemon.switch_runner import SwitchRunner
 from depot.p4runtime.codec import Count
 from depot.p4runtime.entry import EntryKey, Table
 from depot.switching.desired import member_action, vip_key
+from depot.switching.policy import BYPASS_VIP_ID
 from depot.switching.services import MemberStatus
 from depot.switching.sessions import SessionView
 
@@ -78,7 +79,7 @@ def vip_rows(daemon: Daemon) -> list[Row]:
         rows.append(
             {
                 "name": vip.name,
-                "address": format_address(vip.address),
+                "address": "transparent" if vip.transparent else format_address(vip.address),
                 "port": vip.port,
                 "protocol": vip.protocol.name.lower(),
                 "mode": vip.mode.value,
@@ -178,6 +179,8 @@ def connection_rows(daemon: Daemon, wanted: Mapping[str, object], limit: int) ->
 
 
 def _names(runner: SwitchRunner, view: SessionView) -> tuple[str, str]:
+    if view.vip_id == BYPASS_VIP_ID:
+        return "(bypassed)", "-"
     names = runner.core.names(view.vip_id, view.member_id)
     return names or (runner.core.vip_name(view.vip_id) or "?", f"#{view.member_id} (removed)")
 

@@ -11,8 +11,6 @@ from depot.address import FlowKey
 from depot.cluster.database import Claim
 from depot.cluster.events import (
     ClusterEvent,
-    ConnectionsForgotten,
-    ConnectionsLearnt,
     PeerDown,
     PeerLost,
     PeerUp,
@@ -101,7 +99,7 @@ class ClusterMember:
         for event in events:
             self._tell_people(event)
             for runner in self._runners():
-                _tell_switch(runner, event, now)
+                runner.core.cluster.peers_said(event, now)
         for runner in self._runners():
             runner.settle()
 
@@ -129,15 +127,3 @@ class ClusterMember:
             add("cluster-sync", f"cluster: {text}", in_sync=event.in_sync)
         elif isinstance(event, StrangerTurnedAway):
             self.turned_away(self.shell.address_of(event.channel) or "somebody", str(event))
-
-
-def _tell_switch(runner: SwitchRunner, event: ClusterEvent, now: float) -> None:
-    side = runner.core.cluster
-    if isinstance(event, ConnectionsLearnt):
-        side.learnt(event.identity, event.keys, now)
-    elif isinstance(event, ConnectionsForgotten):
-        side.forgotten(event.keys)
-    elif isinstance(event, PeerUp | PeerDown):
-        side.peer_changed(event.identity, is_up=isinstance(event, PeerUp))
-    elif isinstance(event, SyncChanged):
-        side.sync_changed(now)

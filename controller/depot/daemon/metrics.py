@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -45,7 +45,7 @@ class MetricSpec:
 
 
 _COUNTER, _GAUGE = MetricKind.COUNTER, MetricKind.GAUGE
-_SWITCH, _VIP, _MEMBER = ("switch",), ("vip",), ("vip", "member")
+_SWITCH, _VIP, _MEMBER, _PEER = ("switch",), ("vip",), ("vip", "member"), ("peer",)
 
 
 class Metrics:
@@ -90,6 +90,37 @@ class Metrics:
     MEMBER_RESPONSE = MetricSpec("member_response_seconds", _GAUGE, "seconds", "Mean of checks", _MEMBER, True)
     MEMBER_PACKETS = MetricSpec("member_packets", _COUNTER, "packets", "To the member", _MEMBER, True)
     MEMBER_BYTES = MetricSpec("member_bytes", _COUNTER, "bytes", "To the member", _MEMBER, True)
+    CLUSTER_PEER_UP = MetricSpec("cluster_peer_up", _GAUGE, "0/1", "Its connections are known", _PEER, True)
+    CLUSTER_PEER_CONNECTIONS = MetricSpec(
+        "cluster_peer_connections", _GAUGE, "connections", "Announced by the peer", _PEER, True
+    )
+    CLUSTER_PEER_WAITING = MetricSpec(
+        "cluster_peer_waiting_bytes", _GAUGE, "bytes", "Not yet taken by the peer", _PEER, False
+    )
+    CLUSTER_IN_SYNC = MetricSpec("cluster_in_sync", _GAUGE, "0/1", "Every peer's connections are known", (), True)
+    CLUSTER_OWN = MetricSpec("cluster_own_connections", _GAUGE, "connections", "Announced by us", (), True)
+    CLUSTER_STRANGERS = MetricSpec(
+        "cluster_callers_turned_away", _COUNTER, "callers", "Could not prove to be of the cluster", (), False
+    )
+    CLUSTER_OFF_BOX = MetricSpec(
+        "cluster_off_box", _GAUGE, "entries", "Peers' connections in the switch", _SWITCH, True
+    )
+    CLUSTER_HELD = MetricSpec(
+        "cluster_held_packets", _GAUGE, "packets", "Waiting for word of their flow", _SWITCH, True
+    )
+    CLUSTER_HELD_BYTES = MetricSpec("cluster_held_bytes", _GAUGE, "bytes", "Of those packets", _SWITCH, True)
+    CLUSTER_PACKETS = MetricSpec(
+        "cluster_packets", _COUNTER, "packets",
+        "Of the cluster's flows, through the controller: held, released, expired, overflowed, looped, refused",
+        ("switch", "fate"), True,
+    )  # fmt: skip
+    CLUSTER_HANDOFFS = MetricSpec("cluster_handoffs", _COUNTER, "connections", "Given to a better peer", _SWITCH, True)
+    CLUSTER_HANDOFFS_LOST = MetricSpec(
+        "cluster_handoffs_lost", _COUNTER, "connections", "Of those, not taken by the peer", _SWITCH, False
+    )
+    CLUSTER_CONFLICTS = MetricSpec(
+        "cluster_conflicts", _COUNTER, "connections", "Ours, and claimed by a peer too", _SWITCH, False
+    )
     RELOADS = MetricSpec("reloads", _COUNTER, "times", "Files read again", ("result",), True)
 
     @classmethod
@@ -119,6 +150,7 @@ class DepotCollector(Collector):
             yield from _switch_samples(runner)
         yield from self._vip_samples()
         yield from self._member_samples()
+        yield from self._cluster_samples()
         for succeeded in (True, False):
             label = "applied" if succeeded else "refused"
             yield Metrics.RELOADS, (label,), self._daemon.tally.reloads[succeeded]
@@ -154,6 +186,33 @@ class DepotCollector(Collector):
             yield Metrics.MEMBER_BYTES, key, count.octets
             if (seconds := daemon.checks.monitor.response_time(key)) is not None:
                 yield Metrics.MEMBER_RESPONSE, key, seconds
+
+    def _cluster_samples(self) -> Iterator[Sample]:
+        member = self._daemon.cluster
+        if member is None:
+            return
+        mesh = member.shell.mesh
+        yield Metrics.CLUSTER_IN_SYNC, (), mesh.in_sync
+        yield Metrics.CLUSTER_OWN, (), len(mesh.own)
+        yield Metrics.CLUSTER_STRANGERS, (), member.strangers.total()
+        for view in mesh.peers():
+            yield Metrics.CLUSTER_PEER_UP, (view.identity,), view.is_up
+            yield Metrics.CLUSTER_PEER_CONNECTIONS, (view.identity,), view.connections
+            yield Metrics.CLUSTER_PEER_WAITING, (view.identity,), view.waiting
+        for runner in self._daemon.runners.values():
+            yield from _side_samples(runner)
+
+
+def _side_samples(runner: SwitchRunner) -> Iterator[Sample]:
+    name, side = (runner.name,), runner.core.cluster
+    yield Metrics.CLUSTER_OFF_BOX, name, len(side.off_box)
+    yield Metrics.CLUSTER_HELD, name, side.holding.packets
+    yield Metrics.CLUSTER_HELD_BYTES, name, side.holding.octets
+    for fate, count in asdict(side.holding.counts).items():
+        yield Metrics.CLUSTER_PACKETS, (runner.name, fate), count
+    yield Metrics.CLUSTER_HANDOFFS, name, side.counts.handoffs
+    yield Metrics.CLUSTER_HANDOFFS_LOST, name, side.counts.handoffs_lost
+    yield Metrics.CLUSTER_CONFLICTS, name, side.counts.conflicts
 
 
 def _switch_samples(runner: SwitchRunner) -> Iterator[Sample]:

@@ -20,6 +20,14 @@ from enum import Enum
 
 from depot.address import Endpoint, FlowKey, Protocol
 from depot.cluster.database import Claim
+from depot.cluster.events import (
+    ClusterEvent,
+    ConnectionsForgotten,
+    ConnectionsLearnt,
+    PeerDown,
+    PeerUp,
+    SyncChanged,
+)
 from depot.cluster.wire import ConnectionAction, flow_of, key_of
 from depot.config.cluster_model import ClusterConfig, EntryMode, PolicyAction, PolicyConfig
 from depot.p4runtime.entry import Action, Entry, connection_flow
@@ -337,6 +345,17 @@ class ClusterSide:
         return any(rule.steer is not None for rule in self.policy.rules)
 
     # What peers say
+
+    def peers_said(self, event: ClusterEvent, now: float) -> None:
+        """Take what the cluster's core tells; what is not about connections is ignored."""
+        if isinstance(event, ConnectionsLearnt):
+            self.learnt(event.identity, event.keys, now)
+        elif isinstance(event, ConnectionsForgotten):
+            self.forgotten(event.keys)
+        elif isinstance(event, PeerUp | PeerDown):
+            self.peer_changed(event.identity, is_up=isinstance(event, PeerUp))
+        elif isinstance(event, SyncChanged):
+            self.sync_changed(now)
 
     def learnt(self, peer: str, keys: Collection[bytes], now: float) -> None:
         """A peer announced connections, by compact key."""
