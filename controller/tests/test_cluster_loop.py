@@ -466,12 +466,12 @@ class TestHandoff:
         fig.client_says("PA", data=b"more")
         fig.world.advance(0.1)
         assert payloads(_taken(c.proxy)) == [b"more"]
-        assert fig.a.core.cluster.counts.handoffs == 1
+        assert fig.a.core.cluster.peers.counts.handoffs == 1
 
     def test_what_is_best_here_stays_here(self) -> None:
         fig = self.steered("a")
         assert len(fig.client_says("S")) == 1
-        assert fig.a.core.cluster.counts.handoffs == 0
+        assert fig.a.core.cluster.peers.counts.handoffs == 0
 
     def test_who_served_the_pair_serves_it_again_wherever_it_arrives(self) -> None:
         fig = Fig1(names="abc", more=self.STEERED)
@@ -492,7 +492,7 @@ class TestHandoff:
         assert fig.entries(fig.a) == {Action.FORWARD_TO_PEER: 1}
         fig.world.advance(2.5)
         assert fig.entries(fig.a) == {}
-        assert fig.a.core.cluster.counts.handoffs_lost == 1
+        assert fig.a.core.cluster.peers.counts.handoffs_lost == 1
 
 
 def test_eager_entries_are_there_before_their_packets() -> None:

@@ -75,13 +75,14 @@ def _switch_row(name: str, side: ClusterSide) -> Row:
     held = side.holding
     return {
         "name": name,
-        "off_box": len(side.off_box),
+        "off_box": len(side.peers.off_box),
         "own": len(side.own),
         "held_packets": held.packets,
         "held_bytes": held.octets,
         "relayed": held.relayed,
         **asdict(held.counts),
-        **asdict(side.counts),
+        **asdict(side.peers.counts),
+        "conflicts": side.conflicts,
     }
 
 

@@ -205,14 +205,14 @@ class DepotCollector(Collector):
 
 def _side_samples(runner: SwitchRunner) -> Iterator[Sample]:
     name, side = (runner.name,), runner.core.cluster
-    yield Metrics.CLUSTER_OFF_BOX, name, len(side.off_box)
+    yield Metrics.CLUSTER_OFF_BOX, name, len(side.peers.off_box)
     yield Metrics.CLUSTER_HELD, name, side.holding.packets
     yield Metrics.CLUSTER_HELD_BYTES, name, side.holding.octets
     for fate, count in asdict(side.holding.counts).items():
         yield Metrics.CLUSTER_PACKETS, (runner.name, fate), count
-    yield Metrics.CLUSTER_HANDOFFS, name, side.counts.handoffs
-    yield Metrics.CLUSTER_HANDOFFS_LOST, name, side.counts.handoffs_lost
-    yield Metrics.CLUSTER_CONFLICTS, name, side.counts.conflicts
+    yield Metrics.CLUSTER_HANDOFFS, name, side.peers.counts.handoffs
+    yield Metrics.CLUSTER_HANDOFFS_LOST, name, side.peers.counts.handoffs_lost
+    yield Metrics.CLUSTER_CONFLICTS, name, side.conflicts
 
 
 def _switch_samples(runner: SwitchRunner) -> Iterator[Sample]:

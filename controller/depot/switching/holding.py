@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from depot.address import Endpoint, FlowKey
+from depot.config.cluster_model import ClusterConfig
 from depot.p4runtime.packets import PacketIn, PacketOut, Submission
 
 __all__ = ["Expired", "Holding", "HoldingCounts", "HoldingLimits", "Target"]
@@ -44,6 +45,19 @@ class HoldingLimits:
     """Bytes of one flow."""
     flow_packets: int = 256
     """Packets of one flow."""
+
+    @classmethod
+    def of(cls, cluster: ClusterConfig | None) -> HoldingLimits:
+        """Return what is configured; without a cluster the defaults."""
+        if cluster is None:
+            return cls()
+        return cls(
+            cluster.hold_time,
+            cluster.hold_bytes,
+            cluster.hold_packets,
+            cluster.hold_flow_bytes,
+            cluster.hold_flow_packets,
+        )
 
 
 class Target(NamedTuple):

@@ -297,8 +297,7 @@ class SessionTracker:
 
     def session(self, key: FlowKey) -> SessionView | None:
         """Return one session; None: there is none."""
-        session = self._sessions.get(key)
-        return None if session is None else session.view
+        return None if (session := self._sessions.get(key)) is None else session.view
 
     def _open(
         self, session: Session, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float

@@ -258,7 +258,7 @@ class SwitchCore:
         for table, values in keys:
             if table is Table.CONNECTION:
                 flow = connection_flow(values)
-                if not self.cluster.idle(flow):
+                if not self.cluster.peers.idle(flow):
                     self._tracker.idle(flow, now)
 
     def packet_in(self, packet: PacketIn, now: float) -> None:
@@ -304,7 +304,7 @@ class SwitchCore:
         for (operation, entry), _, _ in failures:
             if entry.table is Table.CONNECTION:
                 if entry.action is Action.FORWARD_TO_PEER:
-                    self.cluster.off_box.refused(connection_flow(entry.values))
+                    self.cluster.peers.off_box.refused(connection_flow(entry.values))
                 elif operation is Operation.INSERT:
                     self._tracker.entry_refused(connection_flow(entry.values), now)
                 continue
@@ -387,7 +387,7 @@ class SwitchCore:
                 # it may have been down when it was removed
                 if member_id is not None and (vip.name, member.name) not in self._roster.down:
                     self._tracker.member_up(vip_id, member_id)
-        self.cluster.set_numbers(self._tunnels.numbers(self.identities, now))
+        self.cluster.peers.set_numbers(self._tunnels.numbers(self.identities, now))
 
     def _compare(self, now: float) -> int:
         """Write the difference between all that should be held and what is; return how many updates that takes."""
@@ -472,7 +472,7 @@ class SwitchCore:
     @property
     def waiting(self) -> int:
         """How many entries of connections may have to change."""
-        return self._tracker.waiting + self.cluster.off_box.waiting
+        return self._tracker.waiting + self.cluster.peers.off_box.waiting
 
     @property
     def reread_pending(self) -> bool:
@@ -493,5 +493,5 @@ class SwitchCore:
     def entries_held(self) -> Counter[Table]:
         """Entries by table, as far as we know."""
         count = Counter(key.table for key in self._held)
-        count[Table.CONNECTION] = len(self._tracker) + len(self.cluster.off_box)
+        count[Table.CONNECTION] = len(self._tracker) + len(self.cluster.peers.off_box)
         return count
