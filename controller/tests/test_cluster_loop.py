@@ -11,7 +11,7 @@ from scapy.packet import Packet, Raw
 from depot.address import Endpoint, FlowKey, parse_address
 from depot.cluster.wire import ConnectionAction
 from depot.config import parse
-from depot.p4runtime.entry import Action, Table
+from depot.p4runtime.entry import Action, Table, connection_key
 from depot.p4runtime.packets import DropReason, PuntReason
 from depot.switching.steering import DictionaryAffinity
 
@@ -363,6 +363,70 @@ class TestEnds:
         fig.world.advance(0.1)
         assert len(fig.b.mesh.database) == 1
         assert len(fig.server_answers("SA")) == 1
+
+    def closed(self) -> Fig1:
+        """The proxy has had a connection, which both ends have closed."""
+        fig = Fig1()
+        fig.proxy_says("S")
+        fig.server_answers("SA")
+        fig.server_answers("FA", at=fig.a)
+        fig.proxy_says("FA")
+        assert fig.entries(fig.a) == {Action.FORWARD_TO_MEMBER: 1}
+        return fig
+
+    def syn_unsettled(self, fig: Fig1) -> list[tuple[int, Packet]]:
+        """The proxy takes the same port once more, and the controller has not come to it yet; what leaves."""
+        left: list[tuple[int, Packet]] = []
+        fig.a._process(2, bytes(fig.a.packet(fig.a.proxy, CLIENT, 5000, SERVER, 80, "S")), left)
+        return left
+
+    def expect_known(self, fig: Fig1) -> None:
+        """The new connection is one that the peers know, and its answer finds the proxy."""
+        fig.a.settle()
+        fig.world.pump()
+        assert len(fig.b.mesh.database) == 1
+        fig.quiet()
+        assert len(fig.server_answers("SA")) == 1
+        fig.world.advance(3.0, 0.1)
+        assert len(fig.b.mesh.database) == 1
+
+    def test_a_port_used_again_waits_for_its_announcement(self) -> None:
+        fig = self.closed()
+        fig.world.advance(2.5, 0.1)
+        assert len(fig.b.mesh.database) == 0
+        assert fig.entries(fig.a) == {Action.FORWARD_TO_MEMBER: 1}
+        assert self.syn_unsettled(fig) == []
+        self.expect_known(fig)
+
+    def test_a_port_used_again_at_once(self) -> None:
+        fig = self.closed()
+        assert self.syn_unsettled(fig) == []
+        self.expect_known(fig)
+
+    def test_a_client_that_uses_a_port_again_at_once(self) -> None:
+        fig = Fig1()
+        fig.client_says("S")
+        fig.a.send(2, fig.a.packet(fig.a.proxy, SERVER, 80, CLIENT, 4000, "SA"))
+        fig.client_says("FA")
+        fig.a.send(2, fig.a.packet(fig.a.proxy, SERVER, 80, CLIENT, 4000, "FA"))
+        fig.world.advance(0.1)
+        assert len(fig.client_says("S")) == 1
+        fig.world.advance(3.0, 0.1)
+        assert len(fig.b.mesh.database) == 1
+
+    def test_a_port_used_again_while_its_last_connection_is_withdrawn(self) -> None:
+        fig = self.closed()
+        self.syn_unsettled(fig)
+        fig.a.now = fig.world.now = fig.world.now + 2.1
+        fig.a.core.handle_timer(fig.a.now)
+        self.expect_known(fig)
+
+    def test_a_port_used_again_while_its_last_entry_goes(self) -> None:
+        fig = self.closed()
+        fig.world.advance(1.0)
+        fig.a.core.idle([connection_key(flow(CLIENT, 5000, SERVER, 80))], fig.a.now)
+        self.syn_unsettled(fig)
+        self.expect_known(fig)
 
     def test_entries_that_nobody_uses_leave_the_switch_and_come_back(self) -> None:
         fig = Fig1()

@@ -51,12 +51,14 @@ class Announcer:
         """Yield every own connection that is bypassed."""
         return (one.flow for one in self._own.values() if one.action is ConnectionAction.BYPASS)
 
-    def announce(self, announcement: Announcement) -> None:
-        """Tell of a connection; what the peers know already is not told again."""
+    def announce(self, announcement: Announcement) -> bool:
+        """Tell of a connection; False: nothing is told, since the peers know already."""
         key = key_of(announcement.flow)
-        if self._own.get(key) != announcement:
-            self._own[key] = announcement
-            self.announcements.append(announcement)
+        if self._own.get(key) == announcement:
+            return False
+        self._own[key] = announcement
+        self.announcements.append(announcement)
+        return True
 
     def withdraw(self, flow: FlowKey) -> None:
         """Tell that a connection has ended."""

@@ -195,10 +195,9 @@ class ClusterSide:
         if (peer := self._steered(beginning)) is not None:
             del self._beginnings[flow]
             self._relay_held(flow, self.peers.hand_off(flow, peer, now), now)
-        elif self._is_shared(beginning):
-            self.own.announce(beginning.announcement)
+        elif self._is_shared(beginning) and self.own.announce(beginning.announcement):
             self._announcing.append(beginning)
-        else:
+        else:  # the peers know, if it is the next one on the ports of one that has just ended
             self._open(beginning, now)
 
     def _is_shared(self, beginning: Beginning) -> bool:
@@ -363,18 +362,13 @@ class ClusterSide:
             self.peers.off_box.clear()
 
     def syn_seen(self, flow: FlowKey, source_is_hi: bool, tcp_flags: int, now: float) -> None:
-        """The data plane saw a SYN on a session that has ended, and does not ask about it: a new one on its ports."""
+        """The data plane saw a SYN on a bypassed session, and does not ask about it: a new one if that has ended."""
         session = self._tracker().session(flow)
         if session is None or session.state not in ENDED_STATES or tcp_flags & (_SYN | _ACK) != _SYN:
             return
-        bypassed = session.vip_id == BYPASS_VIP_ID
-        far_is_hi = source_is_hi if bypassed else not source_is_hi
-        if not bypassed and far_is_hi != (session.client == flow.high):
-            return  # a client's: it is punted
-        source = flow.high if source_is_hi else flow.low
-        kind = SessionKind.BYPASSED if bypassed else SessionKind.OUTBOUND
-        seen = FlowPacket(flow, source, tcp_flags)
-        self._announce(Beginning(seen, kind, session.vip_id, session.member_id, far_is_hi, from_peer=True), now)
+        if session.vip_id == BYPASS_VIP_ID:  # others are punted
+            seen = FlowPacket(flow, flow.high if source_is_hi else flow.low, tcp_flags)
+            self._announce(Beginning.bypassed(seen, source_is_hi, from_peer=True), now)
 
     def noticed(self, notices: Iterable[object], now: float) -> None:
         """What became of sessions: the peers hear of a session's end when its last packets have passed."""
@@ -384,6 +378,10 @@ class ClusterSide:
                 if vip is not None and SessionPolicy.of(notice.vip_id, vip).sees_replies:
                     at_once = notice.reason is not CloseReason.FIN
                     self.own.withdraw_later(notice.key, now if at_once else now + LINGER)
+
+    def _is_beginning(self, flow: FlowKey) -> bool:
+        """Whether peers are being told of a flow: it is not to be withdrawn for a session that had it before."""
+        return flow in self._beginnings or any(one.seen.flow == flow for one in self._announcing)
 
     # Time and output
 
@@ -398,7 +396,7 @@ class ClusterSide:
         self.peers.handle_timer(now)
         for flow in self.own.due(now):
             session = self._tracker().session(flow)
-            if session is None or session.state in ENDED_STATES:
+            if (session is None or session.state in ENDED_STATES) and not self._is_beginning(flow):
                 self.own.withdraw(flow)
 
     def settle(self, now: float) -> None:
@@ -447,7 +445,8 @@ class ClusterSide:
         for command in commands:
             flow = command.key
             if isinstance(command, RemoveEntry):
-                self.own.withdraw(flow)
+                if not self._is_beginning(flow):
+                    self.own.withdraw(flow)
                 self._deferred.pop(flow, None)
             elif self.holding.target(flow) is not None:
                 self._deferred[flow] = command
