@@ -29,7 +29,7 @@ from depot.demo.web import WebMember
 pytestmark = [
     *NEEDS,
     pytest.mark.skipif(
-        bool(missing_programs(("nft", "nginx", "curl", "squid"))), reason="needs nft, nginx, curl, squid"
+        bool(missing_programs(("nft", "nginx", "curl", "wrk", "squid"))), reason="needs nft, nginx, curl, wrk, squid"
     ),
 ]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from depot.demo import cluster_network as network
 from depot.demo.box import Box
-from depot.demo.clients import Download, url
+from depot.demo.clients import Download, Load, url
 from depot.demo.kernel import count_tunnels, counter_in, tunnelled
 from depot.demo.lab import Lab, wait_until
-from depot.demo.member import Member, introduce
+from depot.demo.member import OPEN_PORT, Member, introduce
 from depot.demo.proxied import Answer, fetch, fetch_at_once
 from depot.demo.screen import Finding, Screen
 from depot.demo.topology import FAMILIES, Route, set_route
@@ -21,10 +21,9 @@ from depot.demo.web import WebMember, page_digest, slowly
 
 __all__ = ["ClusterStory"]
 
-_OPEN_PORT = 8080
-"""A port of the server that no rule speaks of."""
 _REQUESTS = 20
 _ALONE = 3
+_LOAD_SECONDS = 3
 _GONE_SECONDS = 3.0
 """Three intervals of half a second, and as much again for a busy machine."""
 _BACK_SECONDS = 5.0
@@ -59,6 +58,7 @@ class ClusterStory:
         self.join()
         self.succeed()
         self.show_what_is_known()
+        self.bear_load()
         self.lose_the_other()
         self.lose_the_owner()
         return self.findings
@@ -70,7 +70,7 @@ class ClusterStory:
         network.build(self.lab)
         count_tunnels(self.lab, network.BETWEEN)
         self.screen.say(f"network of {len(self.lab.namespaces)} namespaces, names begin with {self.lab.prefix}-")
-        self.server = WebMember(self.lab, network.SERVER.as_host(), ports=(80, _OPEN_PORT))
+        self.server = WebMember(self.lab, network.SERVER.as_host(), ports=(80, OPEN_PORT))
         self.server.prepare()
         self.server.start()
         self.members = Member.group(self.lab, network.SITES, **self.options)
@@ -87,15 +87,15 @@ class ClusterStory:
         """Without the cluster no intercepted request succeeds."""
         self.screen.title("1  Two depots that do not know each other; answers come back by the other one")
         server, client = network.SERVER, network.CLIENT
-        plain = [fetch(self.lab, client.node, server.address(f), port=_OPEN_PORT)[0] for f in FAMILIES]
-        self._tell_answers(f"port {_OPEN_PORT}, which is not intercepted", plain)
-        self._find("what is not intercepted", "arrives", _served(plain), all(answer.served for answer in plain))
+        plain = [fetch(self.lab, client.node, server.address(f), port=OPEN_PORT)[0] for f in FAMILIES]
+        self._tell_answers(f"port {OPEN_PORT}, which the policy lets pass", plain)
+        self._find("bypassed, without the cluster", "all", _served(plain), all(answer.served for answer in plain))
         resets = counter_in(self.lab, client.node, "Tcp", "OutRsts")
         answers = fetch_at_once(self.lab, client.node, [server.address(f) for f in FAMILIES] * _ALONE)
         resets = counter_in(self.lab, client.node, "Tcp", "OutRsts") - resets
         self._tell_answers(f"curl {url(server.address(4))} and IPv6, intercepted by Squid A", answers)
         self.screen.say(f"the server's SYN-ACKs came to the client by way of B: it sent {resets} resets")
-        self._find("intercepted, without the cluster", "fails", _served(answers), not any(a.served for a in answers))
+        self._find("intercepted, without the cluster", "none", _served(answers), not any(a.served for a in answers))
 
     # ------------------------------------------------------------------------------------------------------- part 2
 
@@ -136,6 +136,7 @@ class ClusterStory:
             least = 3 * _REQUESTS
             self._find(f"packets from B to A, IPv{family}", f"at least {least}", str(crossed), crossed >= least)
         self._download_in_full()
+        self._let_pass()
 
     def _visit(self, family: int, count: int) -> list[Answer]:
         return fetch(self.lab, network.CLIENT.node, network.SERVER.address(family), count)
@@ -152,6 +153,15 @@ class ClusterStory:
         good = sum(download.complete(page_digest("large")) for download in downloads)
         self.screen.say(f"two downloads of 1.2 MB, IPv4 and IPv6: {good} arrived with the right contents")
         self._find("downloads in segments of full size", "all", f"{good} of {len(downloads)}", good == len(downloads))
+
+    def _let_pass(self) -> None:
+        """What the policy bypasses is known to both, and passes B untouched."""
+        client, server, crossed = network.CLIENT, network.SERVER, tunnelled(self.lab, network.BETWEEN)
+        answers = [a for f in FAMILIES for a in fetch(self.lab, client.node, server.address(f), 5, port=OPEN_PORT)]
+        crossed = tunnelled(self.lab, network.BETWEEN) - crossed
+        self._tell_answers(f"port {OPEN_PORT}, which the policy lets pass, {crossed} packets in tunnels", answers)
+        held = all(answer.served and not answer.proxies for answer in answers) and not crossed
+        self._find("bypassed, with the cluster, in no tunnel", "all", _served(answers), held)
 
     def _download(self, family: int, path: str, number: int) -> Download:
         return Download.start(self.lab, network.CLIENT.node, network.SERVER.address(family), path, number)
@@ -177,9 +187,25 @@ class ClusterStory:
 
     # ------------------------------------------------------------------------------------------------------- part 4
 
+    def bear_load(self) -> None:
+        """A session per request, as fast as it goes."""
+        self.screen.title(
+            "4  Under load: both connections of each request are told to B before their first packet leaves"
+        )
+        since = time.time()
+        report = Load.start(self.lab, network.CLIENT.node, network.SERVER.address(4), _LOAD_SECONDS).report()
+        served = [len(member.squid.requests(since)) for member in self.members]
+        self.screen.say(
+            f"wrk, a session per request: {report.requests / report.seconds:.0f} requests/s, {report.failures} of "
+            f"{report.requests} failed; Squid A served {served[0]}, Squid B {served[1]}"
+        )
+        self._find("requests failed under load", "0", f"{report.failures} of {report.requests}", not report.failures)
+
+    # ------------------------------------------------------------------------------------------------------- part 5
+
     def lose_the_other(self) -> None:
         """B dies; the network takes another way; B returns."""
-        self.screen.title("4  Depot B dies: kill -9 of its controller and its switch")
+        self.screen.title("5  Depot B dies: kill -9 of its controller and its switch")
         a, b = self.members
         killed = time.monotonic()
         b.kill()
@@ -205,7 +231,7 @@ class ClusterStory:
 
     def lose_the_owner(self) -> None:
         """A's controller dies while a download of its Squid's runs, and returns."""
-        self.screen.title("5  The controller of depot A dies while a download runs: kill -9")
+        self.screen.title("6  The controller of depot A dies while a download runs: kill -9")
         a, b = self.members
         download = self._download(6, slowly("medium"), 61)
         wait_until(lambda: download.received > 0, 10.0, "a download has begun")

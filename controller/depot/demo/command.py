@@ -87,7 +87,7 @@ _PLAYS = {
     ),
     "cluster": _Play(
         "depot demo cluster: transparent proxies (Squid) that answers do not come back to ({switch}); a minute",
-        ("ip", "ethtool", "nft", "nginx", "curl", "squid"),
+        ("ip", "ethtool", "nft", "nginx", "curl", "wrk", "squid"),
         (
             _Act(
                 ClusterStory,

@@ -89,7 +89,7 @@ class FarmStory:
 
     def steer(self) -> None:
         """The same with `steer = "affinity"`: a client and server pair stays with one proxy."""
-        self.screen.title('7  The same with steer = "affinity": who served a client and server pair before, serves it')
+        self.screen.title('8  The same with steer = "affinity": who served a client and server pair before, serves it')
         for member in self.members:
             member.configure(network.OFFICE, steer="affinity")
             member.box.tell("reload")

@@ -15,8 +15,10 @@ from depot.demo.lab import Lab, LabError, wait_until
 from depot.demo.squid import HTTP, Squid
 from depot.demo.topology import FAMILIES, Lan, Leg, Port, Route
 
-__all__ = ["Member", "Site", "certificates", "introduce", "member_configuration"]
+__all__ = ["OPEN_PORT", "Member", "Site", "certificates", "introduce", "member_configuration"]
 
+OPEN_PORT = 8080
+"""The servers' port that a rule lets pass."""
 _CONTROL_PORT = 4646
 _PROXIES = "proxies"
 _KEEPALIVE = {"keepalive": "500ms", "misses": 3, "retry_interval": "250ms", "longest_retry_interval": "500ms"}
@@ -70,7 +72,7 @@ def member_configuration(
     cluster: Mapping[str, object] | None,
     steer: str | None = None,
 ) -> str:
-    """One member's `depot.toml`: it intercepts the clients' HTTP.
+    """One member's `depot.toml`: it intercepts the clients' HTTP, and lets another port pass.
 
     cluster: more keys of ``[cluster]``; None: it is on its own. steer: who chooses the member for a connection.
     """
@@ -85,10 +87,11 @@ def member_configuration(
         for peer in peers:
             values = {"name": peer.name, "address": peer.channel, "tunnel": peer.tunnel_ends} | _KEEPALIVE
             parts.append(toml_table("[[cluster.peer]]", values))
-    rule: dict[str, object] = {"name": "web", "client": [clients.prefix(family) for family in FAMILIES], "port": HTTP}
-    rule |= {"protocol": "tcp", "action": "intercept", "to": _PROXIES} | ({"steer": steer} if steer else {})
+    of_clients = {"client": [clients.prefix(family) for family in FAMILIES], "protocol": "tcp"}
+    web = {"name": "web", **of_clients, "port": HTTP, "action": "intercept", "to": _PROXIES}
     parts += [
-        toml_table("[[policy]]", rule),
+        toml_table("[[policy]]", web | ({"steer": steer} if steer else {})),
+        toml_table("[[policy]]", {"name": "open", **of_clients, "port": OPEN_PORT, "action": "bypass"}),
         toml_table("[[vip]]", {"name": _PROXIES, "transparent": True, "protocol": "tcp"} | _TIMES),
         toml_table("[vip.health]", _CHECKS | {"source": site.checks.address(4)}),
         toml_table("[[vip.member]]", {"name": site.squid.node, "address": site.squid.address(4)}),
