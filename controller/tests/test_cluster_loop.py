@@ -9,7 +9,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.packet import Packet, Raw
 
 from depot.address import Endpoint, FlowKey, parse_address
-from depot.cluster.wire import ConnectionAction
+from depot.cluster import ConnectionAction
 from depot.config import parse
 from depot.p4runtime.entry import Action, Table, connection_key
 from depot.p4runtime.packets import DropReason, PuntReason
@@ -328,6 +328,15 @@ address = "10.{}.9.11"
         assert [bytes(one[UDP].payload) for one in got] == [b"0", b"1", b"2", b"3", b"4", b"last"]
         assert fig.entries(fig.b) == {Action.FORWARD_TO_PEER: 1}
 
+    def test_what_a_proxy_asks_for_itself_is_nobodys_session(self) -> None:
+        fig = Fig1()
+        a = fig.a
+        a.send(2, a.packet(a.proxy, a.proxy.address, 5353, SERVER, 53, "", b"?"))
+        fig.world.advance(0.1)
+        assert len(_taken(a.gateway)) == 1
+        assert fig.world.told == []
+        assert fig.entries(a) == {}
+
 
 class TestEnds:
     def test_a_closed_connection_is_withdrawn_when_its_last_packets_have_passed(self) -> None:
@@ -363,6 +372,27 @@ class TestEnds:
         fig.world.advance(0.1)
         assert len(fig.b.mesh.database) == 1
         assert len(fig.server_answers("SA")) == 1
+
+    def test_ports_used_again_before_the_end_was_told(self) -> None:
+        fig = Fig1()
+        fig.client_says("S")
+        fig.client_says("R")
+        fig.world.advance(0.1)
+        fig.world.told.clear()
+        (syn,) = fig.client_says("S")
+        assert syn[TCP].flags == "S"
+        fig.world.advance(5.0)
+        assert len(fig.b.mesh.database) == 1
+
+    def test_a_bypassed_connection_is_withdrawn_when_it_is_silent(self) -> None:
+        fig = Fig1(more=TestPolicy.BYPASS + INTERCEPT)
+        fig.client_says("S", dport=443)
+        fig.client_says("FA", dport=443)
+        fig.world.advance(10.0)
+        assert len(fig.b.mesh.database) == 1  # the server may go on
+        fig.world.advance(120.0)
+        assert len(fig.b.mesh.database) == 0
+        assert fig.entries(fig.a) == {}
 
     def closed(self) -> Fig1:
         """The proxy has had a connection, which both ends have closed."""

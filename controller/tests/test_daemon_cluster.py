@@ -110,6 +110,7 @@ def test_members_see_each_other(members: tuple[Daemon, Daemon], switches: tuple[
     assert "established" in shown
     assert a.ask("connections", "--cluster") == {"count": 0, "connections": []}
     assert a.command("connections", "--cluster", "--count").stdout == "0\n"
+    assert "cluster member a: 1 of 1 peers up" in a.command("status").stdout
     tables = read_tables(switches[0].address, 1)
     assert len(tables["tunnel_table"]) == 1
     assert {row["action"] for row in tables["policy_table"]} == {"intercept", "hold"}

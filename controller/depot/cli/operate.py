@@ -126,6 +126,11 @@ def status(given: argparse.Namespace) -> int:
             if switch["trouble"]:
                 print(f"{switch['name']}: {switch['trouble']}")
         print("\n" + (table(answer["vips"], _VIPS) if answer["vips"] else "no VIPs"))
+        if (member := answer["cluster"]) is not None:
+            print(
+                f"\ncluster member {member['name']}: {member['peers_up']} of {member['peers']} peers up, "
+                f"{member['connections']} connections of its own, {member['known']} of theirs"
+            )
     return 0 if all(switch["in_sync"] for switch in answer["switches"]) else 1
 
 

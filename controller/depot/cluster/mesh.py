@@ -377,7 +377,7 @@ class Mesh:
         peer = self._peers.get(line.identity)
         if peer is None or line not in (peer.dialled, peer.counted):
             return
-        peer.last_reason, peer.last_code, peer.last_detail = event.reason, event.code, event.detail
+        peer.last_close = event
         if line is peer.dialled:
             peer.dialled = None
             self._attempt_failed(peer, event, now)
@@ -386,7 +386,8 @@ class Mesh:
             self._channel_failed(line, peer, event, now)
 
     def _count(self, event: ChannelClosed) -> None:
-        name = _COUNTED_REASONS.get(event.reason)
+        is_duplicate = event.code == ErrorCode.DUPLICATE_CHANNEL
+        name = _COUNTED_REASONS.get(CloseReason.DUPLICATE if is_duplicate else event.reason)
         if name is not None:
             setattr(self.statistics, name, getattr(self.statistics, name) + 1)
 
@@ -407,6 +408,7 @@ class Mesh:
 
     def _channel_failed(self, line: Line, peer: Peer, event: ChannelClosed, now: float) -> None:
         identity = peer.settings.identity
+        peer.lost = event
         if event.reason is CloseReason.LOST:
             self.statistics.channels_lost += 1
         peer_left = event.reason is CloseReason.PEER_LEFT and event.code in _LEFT_AT_ONCE
@@ -426,8 +428,8 @@ class Mesh:
         if peer.is_up:
             peer.is_up = False
             peer.since = now
-            reason = peer.last_reason or CloseReason.LEFT
-            self._events.append(PeerDown(identity, reason, peer.last_code, peer.last_detail))
+            lost = peer.lost or ChannelClosed(CloseReason.LEFT, None, "")
+            self._events.append(PeerDown(identity, lost.reason, lost.code, lost.detail))
 
     def _settle(self, peer: Peer, is_settled: bool) -> None:
         peer.is_settled = is_settled

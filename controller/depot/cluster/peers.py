@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from depot.cluster.channel import Channel
+from depot.cluster.channel import Channel, ChannelClosed
 from depot.cluster.settings import PeerSettings
-from depot.cluster.states import ChannelState, CloseReason
+from depot.cluster.states import ChannelState
 
 __all__ = ["Line", "Peer", "PeerView"]
 
@@ -33,10 +33,8 @@ class PeerView:
     """Failed attempts in a row."""
     next_attempt_at: float | None
     """When it is called next; None: there is no need, or it has been abandoned."""
-    last_close: CloseReason | None
-    """Why the last channel or attempt ended."""
-    last_detail: str
-    """About that, for people."""
+    last_close: ChannelClosed | None
+    """How the last channel or attempt ended; None: none has."""
 
 
 class Line:
@@ -55,12 +53,13 @@ class Peer:
     """One peer.
 
     `counted`: the channel that counts, past its PEER_JOINs; `dialled`: our own attempt to make one. `is_settled`: its
-    whole table is known, or it could not be reached. `retained_until`: the channel broke, what it said stays a while.
+    whole table is known, or it could not be reached. `lost`: how the last channel that counted ended; `retained_until`:
+    how long what was said on it stays.
     """
 
     __slots__ = (
-        "counted", "dialled", "failures", "is_settled", "is_up", "last_code", "last_detail", "last_reason",
-        "next_dial_at", "retained_until", "settings", "since",
+        "counted", "dialled", "failures", "is_settled", "is_up", "last_close", "lost", "next_dial_at",
+        "retained_until", "settings", "since",
     )  # fmt: skip
 
     def __init__(self, settings: PeerSettings, now: float) -> None:
@@ -73,9 +72,8 @@ class Peer:
         self.is_settled = False
         self.is_up = False
         self.since = now
-        self.last_reason: CloseReason | None = None
-        self.last_code: int | None = None
-        self.last_detail = ""
+        self.last_close: ChannelClosed | None = None
+        self.lost: ChannelClosed | None = None
 
     def view(self, connections: int) -> PeerView:
         """Return the peer as people see it."""
@@ -90,6 +88,5 @@ class Peer:
             0 if line is None else line.channel.waiting(),
             self.failures,
             self.next_dial_at,
-            self.last_reason,
-            self.last_detail,
+            self.last_close,
         )

@@ -43,6 +43,23 @@ def status(daemon: Daemon) -> Row:
         "config": str(daemon.config_file),
         "switches": [switch_row(runner) for runner in daemon.runners.values()],
         "vips": vip_rows(daemon),
+        "cluster": cluster_row(daemon),
+    }
+
+
+def cluster_row(daemon: Daemon) -> Row | None:
+    """The cluster in one line; None: there is none."""
+    if daemon.cluster is None:
+        return None
+    mesh = daemon.cluster.shell.mesh
+    peers = list(mesh.peers())
+    return {
+        "name": mesh.identity,
+        "in_sync": mesh.in_sync,
+        "peers": len(peers),
+        "peers_up": sum(peer.is_up for peer in peers),
+        "connections": len(mesh.own),
+        "known": len(mesh.database),
     }
 
 

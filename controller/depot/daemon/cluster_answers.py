@@ -54,8 +54,8 @@ def cluster_status(daemon: Daemon) -> Row:
                 "opened_by": "us" if view.opened_by_us else "them",
                 "waiting": view.waiting,
                 "failures": view.failures,
-                "last_close": "" if view.last_close is None else view.last_close.value,
-                "detail": view.last_detail,
+                "last_close": "" if view.last_close is None else view.last_close.reason.value,
+                "detail": "" if view.last_close is None else view.last_close.detail,
             }
         )
     return {

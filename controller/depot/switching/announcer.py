@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from depot.address import FlowKey
-from depot.cluster.wire import ConnectionAction, key_of
+from depot.cluster import ConnectionAction, key_of
 
 __all__ = ["Announcement", "Announcer"]
 
@@ -52,7 +52,7 @@ class Announcer:
         return (one.flow for one in self._own.values() if one.action is ConnectionAction.BYPASS)
 
     def announce(self, announcement: Announcement) -> bool:
-        """Tell of a connection; False: nothing is told, since the peers know already."""
+        """Tell of a connection; False, and nothing is told, if the peers know all that it says."""
         key = key_of(announcement.flow)
         if self._own.get(key) == announcement:
             return False

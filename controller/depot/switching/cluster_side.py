@@ -16,16 +16,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from depot.address import FlowKey, Protocol
-from depot.cluster.database import Claim
-from depot.cluster.events import (
+from depot.cluster import (
+    Claim,
     ClusterEvent,
+    ConnectionAction,
     ConnectionsForgotten,
     ConnectionsLearnt,
     PeerDown,
     PeerUp,
     SyncChanged,
+    flow_of,
+    key_of,
 )
-from depot.cluster.wire import ConnectionAction, flow_of, key_of
 from depot.config.cluster_model import ClusterConfig, PolicyAction, PolicyConfig
 from depot.p4runtime.entry import Action, Entry, connection_flow
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason, Submission
@@ -42,13 +44,16 @@ from depot.switching.peer_flows import PeerFlows
 from depot.switching.policy import BYPASS_VIP_ID, SessionPolicy
 from depot.switching.roster import Roster
 from depot.switching.sessions import SessionTracker
-from depot.switching.states import ENDED_STATES, TcpFlag
+from depot.switching.states import ENDED_STATES, SessionState, TcpFlag
 from depot.switching.steering import DictionaryAffinity, Steering
 
 __all__ = ["ClusterSide"]
 
-LINGER = 2.0
-"""Seconds that peers still bring late packets of a connection that both ends have closed: some retransmissions."""
+LINGER, LONG_LINGER = 2.0, 60.0
+"""Seconds that peers still bring late packets of a connection that has been closed: some retransmissions; and until it
+is looked at again if only one end is known to have closed it."""
+MOST_STAYS = 4096
+"""Flows remembered as sent here by a peer, until the data plane asks about them once more: at most a moment."""
 _SYN, _ACK = int(TcpFlag.SYN), int(TcpFlag.ACK)
 
 
@@ -113,6 +118,9 @@ class ClusterSide:
         if seen is None:
             return
         reason, flow = packet.reason, seen.flow
+        if reason == PuntReason.OUTBOUND_SESSION and not self._is_proxied(packet, flow):
+            self.holding.release(Target(0), seen.source, packet)
+            return
         is_opening = reason != PuntReason.UNKNOWN_FLOW
         if flow in self._beginnings or self.holding.target(flow) is not None:
             self._hold(seen, packet, now)
@@ -123,10 +131,15 @@ class ClusterSide:
         elif is_opening:
             self._begin(seen, packet, now)
         elif packet.from_peer:  # it believes that the flow is ours: nobody else will speak for it
-            self._stays.add(flow)
+            if flow.protocol == Protocol.UDP and len(self._stays) < MOST_STAYS:
+                self._stays.add(flow)
             self._packets.append(_again(packet))
         else:
             self._hold(seen, packet, now)
+
+    def _is_proxied(self, packet: PacketIn, flow: FlowKey) -> bool:
+        """Whether a proxy speaks as one, and not for itself: it asks its name server in another protocol."""
+        return self._roster.transparent_vip(packet.detail, flow.protocol) is not None
 
     def _hold(self, seen: FlowPacket, packet: PacketIn, now: float) -> None:
         self.holding.add(seen.flow, seen.source, packet, now, alone=_is_alone(seen))
@@ -135,7 +148,7 @@ class ClusterSide:
 
     def _claim(self, flow: FlowKey, packet: PacketIn) -> Claim | None:
         """Whose the flow is; what a peer sent is taken for ours, so that it travels once."""
-        return None if packet.from_peer else self._directory.lookup(flow)
+        return None if packet.from_peer or flow in self._stays else self._directory.lookup(flow)
 
     def _known(self, seen: FlowPacket, packet: PacketIn, now: float) -> Target | None:
         """Where a flow goes that has an entry, or is about to have one; None for one that begins anew."""
@@ -374,10 +387,7 @@ class ClusterSide:
         """What became of sessions: the peers hear of a session's end when its last packets have passed."""
         for notice in notices:
             if isinstance(notice, SessionClosed):
-                vip = self._roster.vip(notice.vip_id)
-                if vip is not None and SessionPolicy.of(notice.vip_id, vip).sees_replies:
-                    at_once = notice.reason is not CloseReason.FIN
-                    self.own.withdraw_later(notice.key, now if at_once else now + LINGER)
+                self.own.withdraw_later(notice.key, now + (LINGER if notice.reason is CloseReason.FIN else 0.0))
 
     def _is_beginning(self, flow: FlowKey) -> bool:
         """Whether peers are being told of a flow: it is not to be withdrawn for a session that had it before."""
@@ -394,10 +404,13 @@ class ClusterSide:
         """Do what is due."""
         self.holding.handle_timer(now)
         self.peers.handle_timer(now)
-        for flow in self.own.due(now):
+        for flow in list(self.own.due(now)):
             session = self._tracker().session(flow)
-            if (session is None or session.state in ENDED_STATES) and not self._is_beginning(flow):
-                self.own.withdraw(flow)
+            if session is None or session.state in ENDED_STATES:
+                if not self._is_beginning(flow):
+                    self.own.withdraw(flow)
+            elif session.state is SessionState.CLOSING:  # without sight of replies: the other end may go on
+                self.own.withdraw_later(flow, now + LONG_LINGER)
 
     def settle(self, now: float) -> None:
         """Let follow what held packets and relayed flows have come to."""
@@ -438,6 +451,11 @@ class ClusterSide:
         """Return what the peers are to be told before anything that follows."""
         announcements, self.own.announcements = self.own.announcements, []
         return announcements
+
+    @property
+    def waiting(self) -> int:
+        """How many entries may have to change, those of sessions not counted."""
+        return len(self._ready) + self.peers.off_box.waiting
 
     def updates(self, commands: Iterable[EntryCommand]) -> list[Update]:
         """Return what is to be written to `connection_table`, one update for each flow: the tracker's and our own."""

@@ -92,10 +92,10 @@ class Roster:
         key = self.identities.vip_of(vip_id)
         return next((vip for vip in self.vips.values() if vip_key(vip) == key), None)
 
-    def transparent_vip(self, member_id: int, protocol: int | None) -> int | None:
+    def transparent_vip(self, member_id: int, protocol: int) -> int | None:
         """Return the number of the transparent VIP that a member serves with this protocol; None: there is none."""
         for (vip_id, one), (vip_name, _) in self._names.items():
             vip = self.vips[vip_name]
-            if one == member_id and vip.transparent and protocol in (None, vip.protocol):
+            if one == member_id and vip.transparent and protocol == vip.protocol:
                 return vip_id
         return None

@@ -472,7 +472,7 @@ class SwitchCore:
     @property
     def waiting(self) -> int:
         """How many entries of connections may have to change."""
-        return self._tracker.waiting + self.cluster.peers.off_box.waiting
+        return self._tracker.waiting + self.cluster.waiting
 
     @property
     def reread_pending(self) -> bool:
