@@ -171,6 +171,7 @@ class ClusterStory:
     def show_what_is_known(self) -> None:
         """Every member shows the whole network's flows."""
         self.screen.title("3  What every member knows, while a download runs")
+        time.sleep(0.3)  # ages are kept to an eighth of a second, and this is to be the youngest
         download = self._download(4, slowly("medium"), 41)
         wait_until(lambda: download.received > 0, 10.0, "a download has begun")
         a, b = self.members
