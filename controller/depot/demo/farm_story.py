@@ -78,7 +78,7 @@ class FarmStory:
     def spread(self) -> None:
         """The cluster without steering: every request succeeds, at whichever proxy the balancer chose."""
         self.screen.title(
-            "6  A load balancer before a farm of proxies; the downstream proxy has the clients' addresses"
+            "7  A load balancer before a farm of proxies; the downstream proxy has the clients' addresses"
         )
         answers = self._visit_all()
         self._show("each request goes to an upstream proxy of the balancer's choice", answers)
