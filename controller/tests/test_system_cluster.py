@@ -129,7 +129,7 @@ def test_a_balancer_tears_pairs_apart_when_the_downstream_proxy_has_the_clients_
     "options", [{"engine": Engine.PYTHON}, {"target": Target.BMV2}], ids=["softswitch-python", "bmv2"]
 )
 def test_figure_1(options: dict[str, object]) -> None:
-    """Without the cluster nothing succeeds, with it everything does; the demo below takes the engine that it chooses."""
+    """Without the cluster nothing succeeds, with it everything does; the demo below runs on the engine it chooses."""
     if options.get("target") is Target.BMV2 and missing_programs([Target.BMV2.program]):
         pytest.skip("simple_switch_grpc is not on the PATH")
     told = io.StringIO()
