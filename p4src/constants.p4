@@ -107,7 +107,7 @@ const drop_reason_t DROP_DENIED = 11;               // the connection's entry or
 const drop_reason_t DROP_NOT_SERVED = 12;           // for one of our addresses, but no VIP there
 const drop_reason_t DROP_NO_ROUTE = 13;
 const drop_reason_t DROP_FOREIGN_NEIGHBOUR = 14;    // ARP or neighbour discovery that is not about us
-const drop_reason_t DROP_BAD_PACKET_OUT = 15;       // leaves by a port that is none, or the controller's own
+const drop_reason_t DROP_BAD_PACKET_OUT = 15;       // for a port that is none, or asks for what we do not know
 const drop_reason_t DROP_PEER_LOOP = 16;            // a peer sent it, and it would go on to a peer
 const drop_reason_t DROP_HOLD_EXPIRED = 17;         // held, and still nobody knows its flow
 
@@ -129,11 +129,14 @@ const rewrite_t REWRITE_DESTINATION = 1;  // NAT, towards the member
 const rewrite_t REWRITE_SOURCE = 2;       // NAT, back to the client
 const rewrite_t REWRITE_ENCAPSULATE = 3;  // IP-in-IP
 
-// The flow cache's ages, in units of 1.024 ms.
+// The flow cache's times count units of 16.384 ms, longer than a kernel's tick, so its coarse clock will do. An
+// age is how many units have begun since.
 typedef bit<32> cache_time_t;
-const cache_time_t FLOW_CACHE_NEVER = 0xffffffff;
-const cache_time_t FLOW_CACHE_LIFETIME = 60000;    // a slot unused for longer matches no more
-const cache_time_t FLOW_CACHE_CONTENTION = 1000;   // a slot unused for longer may be taken by another flow
-const cache_time_t FLOW_CACHE_REANNOUNCE = 1000;   // a slot still needed after this tells the controller again
+typedef bit<15> announced_t;                      // its lowest bits: no slot matches for so long that they wrap
+const cache_time_t FLOW_CACHE_LIFETIME = 3750;    // 61.4 s: a slot unused for longer matches no more
+const cache_time_t FLOW_CACHE_CONTENTION = 63;    // 1 s: a slot unused for longer may be taken by another flow
+const announced_t FLOW_CACHE_REANNOUNCE = 63;     // 1 s: a slot still needed after this tells the controller again
+const bit<64> FLOW_HASH_FACTOR = 0x9e3779b97f4a7c15;         // 2^64 divided by the golden ratio
+const bit<64> FLOW_FINGERPRINT_FACTOR = 0xc2b2ae3d27d4eb4f;  // any other odd number with bits all over
 
 #endif  // CONSTANTS_P4

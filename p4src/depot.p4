@@ -73,10 +73,11 @@ control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metad
         }
         if (meta.verdict == UNDECIDED && meta.protocol != NO_PROTOCOL) {
             sessions.apply(hdr, meta);
-            // The way back of a NAT session needs no member, and an ended session may be succeeded by a new one, which
-            // either end may open: a proxy its own on the ports of the last.
+            // The way back of a NAT session needs no member, and an ended session may be succeeded by a new one,
+            // which either end may open: a proxy its own on the ports of the last.
             if (meta.verdict == UNDECIDED && !meta.reply_of_member &&
-                (!meta.session_known || (meta.closing && (meta.from_client || (meta.tcp_flags & TCP_SYN) != 0)))) {
+                (!meta.session_known ||
+                 (meta.closing && (meta.from_client || (meta.tcp_flags & TCP_SYN) != 0)))) {
                 services.apply(meta);
                 policies.apply(hdr, meta);
                 if (meta.verdict == UNDECIDED && meta.served) {

@@ -63,7 +63,7 @@
 
 // Registers
 #define SCHEDULE_CURSOR_ID 0x16000001
-#define FLOW_CACHE_A_ID 0x16000002
-#define FLOW_CACHE_B_ID 0x16000003
+// 0x16000002 and 0x16000003 were the two ways of the flow cache, each a register.
+#define FLOW_CACHE_ID 0x16000004
 
 #endif  // IDS_P4

@@ -87,6 +87,7 @@ struct new_flow_t {
     bit<8> tcp_flags;
     vip_id_t vip_id;
     member_id_t member_id;
+    bit<8> remembered;  // 1: the flow cache has the session, so its entry is in no hurry
 }
 
 // A TCP packet with SYN, FIN or RST, of a known session.

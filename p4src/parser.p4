@@ -143,12 +143,17 @@ parser packet_parser(packet_in packet,
 
     state parse_tunnelled_icmpv6 {
         transition select(packet.lookahead<bit<8>>()) {
-            ICMPV6_UNREACHABLE: parse_icmpv6;
-            ICMPV6_TOO_BIG: parse_icmpv6;
-            ICMPV6_TIME_EXCEEDED: parse_icmpv6;
-            ICMPV6_PARAMETER_PROBLEM: parse_icmpv6;
+            ICMPV6_UNREACHABLE: parse_tunnelled_icmpv6_error;
+            ICMPV6_TOO_BIG: parse_tunnelled_icmpv6_error;
+            ICMPV6_TIME_EXCEEDED: parse_tunnelled_icmpv6_error;
+            ICMPV6_PARAMETER_PROBLEM: parse_tunnelled_icmpv6_error;
             default: accept;
         }
+    }
+
+    state parse_tunnelled_icmpv6_error {
+        packet.extract(hdr.icmp);
+        transition parse_icmpv6_error;
     }
 
     state parse_ipv6_fragment {

@@ -19,8 +19,8 @@
 #define MSS_TABLE_SIZE 2  // one for each family
 
 #define SCHEDULE_CURSOR_SIZE 65536  // one for every vip_id
-#define FLOW_CACHE_SIZE 65536  // slots of one way; a power of two, FLOW_CACHE_INDEX takes its bits
-#define FLOW_CACHE_INDEX 15:0
+#define FLOW_CACHE_SIZE 65536  // sets of two slots; a power of two, FLOW_CACHE_INDEX takes as many bits
+#define FLOW_CACHE_INDEX 63:48  // of a hash, whose highest bits are the best mixed
 #define DROP_COUNTER_SIZE 32
 #define PUNT_COUNTER_SIZE 16
 

@@ -63,7 +63,8 @@ class Service:
         """The VIP, its schedule, its members, and for NAT their way back."""
         vip_key = {"address": parse_address(self.vip), "port": self.port, "protocol": PROTOCOLS[self.protocol]}
         action = "serve_vip_by_hash" if self.by_hash else "serve_vip"
-        entries = [Entry("vip_table", vip_key, action, {"vip_id": self.number, "schedule_size": len(self.schedule)})]
+        params = {"vip_id": self.number, "schedule_size": len(self.schedule), "shared": 0}
+        entries = [Entry("vip_table", vip_key, action, params)]
         for slot, index in enumerate(self.schedule):
             key = {"vip_id": self.number, "slot": slot}
             entries.append(Entry("schedule_table", key, "assign_member", {"member_id": self.member_id(index)}))
@@ -143,12 +144,12 @@ class Session:
             "forward_to_member", member_id=member_id, client_is_hi=int(client_is_hi), closing=int(closing)
         )
 
-    def new_flow(self, index: int, flags: str = "") -> Digest:
-        """The digest that announces the session with member `index`."""
+    def new_flow(self, index: int, flags: str = "", *, remembered: bool = True) -> Digest:
+        """The digest that announces the session with member `index`; `remembered`: the flow cache has it now."""
         low, high, client_is_hi = self.endpoints
         bits = sum(FLAGS[flag] for flag in flags)
         protocol = PROTOCOLS[self.service.protocol]
-        ids = (self.service.number, self.service.member_id(index))
+        ids = (self.service.number, self.service.member_id(index), int(remembered))
         return Digest("new_flow_t", (low[0], high[0], low[1], high[1], protocol, int(client_is_hi), bits, *ids))
 
     def tcp_event(self, flags: str, *, from_client: bool) -> Digest:

@@ -1,11 +1,16 @@
 """What the flow cache does beside entries that come and go, through `softswitch.Switch.process`."""
 
+import itertools
+
 import pytest
 
-from ptf_tests.case import Step
+from depot.program import find_compiled_program
+from ptf_tests.case import Outcome, Step
 from ptf_tests.library_target import LibraryTarget
-from ptf_tests.network import CLIENT, NETWORK
+from ptf_tests.network import CLIENT, NETWORK, Host
 from ptf_tests.services import Service
+
+SECOND = 1_000_000_000
 
 
 @pytest.mark.parametrize("mode", ["nat", "dsr"])
@@ -28,3 +33,67 @@ def test_a_session_that_moved_stays_with_its_new_member_when_it_ends(target: Lib
     target.load((*NETWORK, *service.entries(), session.known(0, closing=True)))
     followed = Step(session.request("A", 78), CLIENT.port, out=(session.delivered(1, "A", 78),))
     assert target.run(followed) == followed.expected(), "the old entry must not take the successor's packets"
+
+
+@pytest.fixture
+def timed() -> LibraryTarget:
+    """A switch whose time passes when a test says so."""
+    return LibraryTarget(find_compiled_program(), "python")
+
+
+def test_a_session_that_still_needs_its_slot_announces_itself_after_a_second(timed: LibraryTarget) -> None:
+    service = Service(4, "tcp", "nat")
+    session = service.session()
+    timed.load((*NETWORK, *service.entries()))
+    data, told = session.request("A"), session.new_flow(0, "A")
+    timed.send(CLIENT.port, session.request("S"))
+    for seconds, digests in ((0.99, {}), (0.06, {told: 1}), (0.99, {}), (0.06, {told: 1})):
+        timed.now_ns += int(seconds * SECOND)
+        outcome = timed.send(CLIENT.port, data)
+        assert outcome.outputs == {session.delivered(0, "A"): 1}
+        assert outcome.digests == digests
+
+
+def test_a_slot_is_forgotten_a_minute_after_its_last_use(timed: LibraryTarget) -> None:
+    service = Service(6, "udp", "nat")
+    session = service.session()
+    timed.load((*NETWORK, *service.entries()))
+    first, second = ({session.delivered(index): 1} for index in range(2))
+    for seconds, delivered in ((0, first), (61.3, first), (61.3, first), (61.6, second), (61.6, first)):
+        timed.now_ns += int(seconds * SECOND)
+        assert timed.send(CLIENT.port, session.request()).outputs == delivered
+
+
+def test_a_packet_that_comes_with_an_older_time_is_known(timed: LibraryTarget) -> None:
+    """Another CPU read the clock before the next unit of time began, and looked at the slot after."""
+    service = Service(4, "tcp", "nat")
+    session = service.session()
+    timed.load((*NETWORK, *service.entries()))
+    for timed.now_ns in range(5 * SECOND, 5 * SECOND + 40_000_000, 1_000_000):
+        timed.send(CLIENT.port, session.request("S"))
+        timed.now_ns -= 10_000_000
+        data = timed.send(CLIENT.port, session.request("A"))
+        assert data.outputs == {session.delivered(0, "A"): 1}
+        assert not data.digests
+
+
+def test_the_third_session_in_a_set_is_remembered_once_another_is_silent_for_a_second(timed: LibraryTarget) -> None:
+    service = Service(4, "tcp", "nat")
+    timed.load((*NETWORK, *service.entries()))
+    crowd: dict[bytes, Outcome] = {}
+    for number in itertools.count():
+        third = service.session(number % 30000, Host(CLIENT.port, CLIENT.mac, f"10.0.1.{1 + number % 200}", ""))
+        begun = timed.send(CLIENT.port, third.request("S"))
+        data = third.request("A")
+        outcome = timed.send(CLIENT.port, data)
+        if not outcome.outputs:
+            break
+        assert {port for port, _ in outcome.outputs} == {port for port, _ in begun.outputs}
+        crowd[data] = outcome
+    assert 200 < len(crowd) < 20000
+    assert all(timed.send(CLIENT.port, data) == outcome for data, outcome in crowd.items())
+
+    timed.now_ns += int(1.1 * SECOND)
+    timed.send(CLIENT.port, third.request("S", 99))
+    assert timed.send(CLIENT.port, third.request("A", 100)).outputs
+    assert sum(not timed.send(CLIENT.port, data).outputs for data in crowd) == 1

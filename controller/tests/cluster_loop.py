@@ -19,8 +19,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 
 from depot.address import FlowKey, format_mac
-from depot.cluster.events import CloseChannel, OpenChannel
-from depot.cluster.mesh import Mesh
+from depot.cluster import CloseChannel, Mesh, OpenChannel
 from depot.cluster.mesh_shell import peer_settings
 from depot.p4runtime.packets import DropReason
 from depot.switching.announcer import Announcement

@@ -62,7 +62,7 @@ ENTRIES: dict[str, Entry] = {
     "connection": connection_entry(FLOW, 7, client_is_hi=True, idle_timeout_ns=900_000_000_000),
     "closing connection": connection_entry(FLOW, 65535, client_is_hi=False, closing=True),
     "connection to be reset": reset_connection_entry(FLOW, 10**9),
-    "connection of a peer": peer_connection_entry(FLOW, 65535, idle_timeout_ns=10**9),
+    "connection of a peer": peer_connection_entry(FLOW, 65535, far_is_hi=True, idle_timeout_ns=10**9),
     "bypassed connection": bypass_connection_entry(FLOW),
     "denied connection": Entry(Table.CONNECTION, (V4, V6, 0, 65535, 6), Action.DENY_CONNECTION),
     "VIP": vip_entry(V6, 443, 6, 0, 1024),

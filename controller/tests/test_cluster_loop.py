@@ -164,6 +164,13 @@ class TestInterception:
         fig.world.advance(0.1)
         assert len(_taken(b.gateway)) == 1
         assert _taken(fig.a.proxy) == []
+        # and what comes back the same way goes to its owner, entry or not
+        for _ in range(3):
+            assert len(fig.server_answers("A")) == 1
+            b.send(3, b.packet(_neighbour(fig.a, b), CLIENT, 5000, SERVER, 80, "A"))
+            fig.world.advance(0.1)
+            assert len(_taken(b.gateway)) == 1
+        assert fig.entries(b) == {Action.FORWARD_TO_PEER: 1}
 
 
 def _neighbour(site: Site, other: Site) -> Host:

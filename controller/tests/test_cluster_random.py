@@ -9,7 +9,7 @@ from controller.tests.cluster_loop import INTERCEPT, SERVER, ClusterWorld, Site
 from scapy.packet import Raw
 
 from depot.address import FlowKey
-from depot.cluster.wire import ConnectionAction, key_of
+from depot.cluster import ConnectionAction, key_of
 from depot.p4runtime.entry import Action, Entry, Table, connection_flow
 
 RULES = '[[policy]]\nname = "pass"\nport = 443\nprotocol = "tcp"\naction = "bypass"\n' + INTERCEPT

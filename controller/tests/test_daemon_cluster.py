@@ -65,7 +65,8 @@ def free_ports() -> tuple[int, int]:
 
 @pytest.fixture
 def switches() -> Iterator[tuple[SwitchProcess, SwitchProcess]]:
-    with SwitchProcess.running() as a, SwitchProcess.running() as b:
+    engine = ("--engine", "python")  # nothing is forwarded here, and it loads the program quickly
+    with SwitchProcess.running(*engine) as a, SwitchProcess.running(*engine) as b:
         yield a, b
 
 

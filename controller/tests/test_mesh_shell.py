@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from depot.address import Endpoint, FlowKey, parse_address
+from depot.cluster import ClusterEvent, ConnectionAction, PeerDown, PeerLost, PeerUp, StrangerTurnedAway
 from depot.cluster.certificates_shell import CertificateError, issue
-from depot.cluster.events import ClusterEvent, PeerDown, PeerLost, PeerUp, StrangerTurnedAway
 from depot.cluster.mesh_shell import MeshShell
-from depot.cluster.wire import ConnectionAction
 from depot.config.cluster_model import ClusterConfig, PeerConfig
 from depot.config.host_port import HostPort
 

@@ -45,7 +45,7 @@ class Tables:
         """Every VIP's slots are there, and every slot's member."""
         for entry in self.entries.values():
             if entry.table is Table.VIP:
-                vip_id, size = entry.params
+                vip_id, size, _ = entry.params
                 for slot in range(size):
                     assert EntryKey(Table.SCHEDULE, (vip_id, slot)) in self.entries
             elif entry.table is Table.SCHEDULE:

@@ -58,6 +58,16 @@ class Desk:
             self.says(client, flags, client, vip)
         return key
 
+    def remember(self, client: Endpoint, member: int) -> FlowKey:
+        """A ``new_flow`` digest of a SYN whose session the flow cache holds."""
+        key = self.key(client)
+        self.tracker.new_flow(key, WEB_ID, member, key.high == client, SYN, self.now, remembered=True)
+        return key
+
+    def entries(self) -> list[InstallEntry | UpdateEntry]:
+        """The entries that have changed."""
+        return [entry for entry in self.tracker.take_commands() if not isinstance(entry, RemoveEntry)]
+
     def says(self, who: Endpoint, flags: int, client: Endpoint, vip: Endpoint = WEB) -> None:
         """A ``tcp_event`` digest."""
         key = self.key(client, vip)
@@ -812,3 +822,78 @@ def test_every_state_is_in_the_table_and_every_session_can_end() -> None:
     for state in ACTIVE_STATES | ENDED_STATES:
         ways_out = {SessionInput.IDLE, SessionInput.TIMEOUT} & TRANSITIONS[state].keys()
         assert ways_out, f"nothing but traffic ends {state}"
+
+
+def test_a_short_session_that_the_flow_cache_remembers_gets_no_entry() -> None:
+    desk = Desk()
+    desk.remember(ALICE, 7)
+    desk.says(WEB, SYN_ACK, ALICE)
+    desk.wait(0.2)
+    desk.says(ALICE, FIN | ACK, ALICE)
+    desk.says(WEB, FIN | ACK, ALICE)
+    desk.wait(59.0)
+    assert len(desk.tracker) == 1  # known until 2 MSL are over
+    desk.wait(2.0)
+    assert len(desk.tracker) == 0
+    assert desk.tracker.take_commands() == []
+    assert desk.tracker.next_deadline() is None
+
+
+def test_a_remembered_session_that_goes_on_gets_its_entry_soon() -> None:
+    desk = Desk()
+    key = desk.remember(ALICE, 7)
+    desk.says(WEB, SYN_ACK, ALICE)
+    assert desk.tracker.take_commands() == []
+    desk.wait(0.31)
+    [entry] = desk.tracker.take_commands()
+    assert isinstance(entry, InstallEntry)
+    assert (entry.key, entry.verdict, entry.member_id) == (key, Verdict.FORWARD, 7)
+
+
+def test_a_remembered_session_whose_member_dies_is_scrapped_at_once() -> None:
+    desk = Desk(MemberFailure.RESET)
+    desk.remember(ALICE, 7)
+    desk.says(WEB, SYN_ACK, ALICE)
+    desk.tracker.member_down(WEB_ID, 7, desk.now)
+    assert [entry.verdict for entry in desk.entries()] == [Verdict.RESET]
+
+
+def test_a_remembered_session_that_moves_has_an_entry_that_says_so() -> None:
+    desk = Desk()
+    desk.remember(ALICE, 7)
+    desk.substitutes = iter([8])
+    desk.tracker.member_down(WEB_ID, 7, desk.now)
+    assert [entry.member_id for entry in desk.entries()] == [8]
+
+
+def test_an_ended_session_that_goes_on_after_all_has_an_entry() -> None:
+    """Its RST was forged: the data plane announces the session again while it has none."""
+    desk = Desk()
+    desk.remember(ALICE, 7)
+    desk.says(WEB, SYN_ACK, ALICE)
+    desk.says(WEB, RST, ALICE)
+    desk.wait(1.5)
+    assert desk.entries() == []
+    desk.announce(ALICE, 7, ACK)
+    assert [entry.member_id for entry in desk.entries()] == [7]
+
+
+def test_a_remembered_session_gets_its_entry_when_the_switch_is_another() -> None:
+    """The new one's flow cache is empty."""
+    desk = Desk()
+    desk.remember(ALICE, 7)
+    desk.tracker.reconcile([], desk.now)
+    assert [entry.member_id for entry in desk.entries()] == [7]
+
+
+def test_a_successor_within_the_patience_of_its_predecessor_waits_as_long_itself() -> None:
+    desk = Desk()
+    desk.remember(ALICE, 7)
+    desk.says(ALICE, FIN | ACK, ALICE)
+    desk.says(WEB, FIN | ACK, ALICE)
+    desk.wait(0.2)
+    desk.remember(ALICE, 8)
+    desk.wait(0.2)
+    assert desk.entries() == []
+    desk.wait(0.2)
+    assert [entry.member_id for entry in desk.entries()] == [8]

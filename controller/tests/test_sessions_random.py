@@ -67,15 +67,15 @@ class RandomSessions(RuleBasedStateMachine):
         self.turn += 1
         return living[self.turn % len(living)] if living else None
 
-    @rule(vip_id=vip_ids, client=clients, member_id=member_ids, tcp_flags=flags)
-    def announce(self, vip_id: int, client: Endpoint, member_id: int, tcp_flags: int) -> None:
+    @rule(vip_id=vip_ids, client=clients, member_id=member_ids, tcp_flags=flags, remembered=st.booleans())
+    def announce(self, vip_id: int, client: Endpoint, member_id: int, tcp_flags: int, remembered: bool) -> None:
         key, client_is_hi = flow(vip_id, client)
-        self.tracker.new_flow(key, vip_id, member_id, client_is_hi, tcp_flags, self.now)
+        self.tracker.new_flow(key, vip_id, member_id, client_is_hi, tcp_flags, self.now, remembered=remembered)
 
-    @rule(vip_id=vip_ids, client=clients, member_id=member_ids)
-    def handshake(self, vip_id: int, client: Endpoint, member_id: int) -> None:
+    @rule(vip_id=vip_ids, client=clients, member_id=member_ids, remembered=st.booleans())
+    def handshake(self, vip_id: int, client: Endpoint, member_id: int, remembered: bool) -> None:
         key, client_is_hi = flow(vip_id, client)
-        self.tracker.new_flow(key, vip_id, member_id, client_is_hi, 0x02, self.now)
+        self.tracker.new_flow(key, vip_id, member_id, client_is_hi, 0x02, self.now, remembered=remembered)
         self.tracker.tcp_event(key, not client_is_hi, 0x12, self.now)
 
     @rule(vip_id=vip_ids, client=clients, src_is_hi=st.booleans(), tcp_flags=flags)
@@ -123,7 +123,7 @@ class RandomSessions(RuleBasedStateMachine):
         self.write()
         key = flow(vip_id, client)[0]
         had_one = key in self.table
-        self.announce(vip_id, client, member_id, tcp_flags)
+        self.announce(vip_id, client, member_id, tcp_flags, remembered=False)
         self.write()
         if not had_one and key in self.table:
             del self.table[key]
@@ -154,8 +154,10 @@ class RandomSessions(RuleBasedStateMachine):
     @rule()
     def switch_reconnects(self) -> None:
         self.write()
-        self.tracker.reconcile([self.as_read(entry) for entry in self.table.values()], self.now)
-        assert self.tracker.take_commands() == []
+        before = dict(self.table)
+        self.tracker.reconcile([self.as_read(entry) for entry in before.values()], self.now)
+        self.write()  # sessions that the flow cache of the switch before may have held get their entries
+        assert {key: self.table.get(key) for key in before} == before
 
     @rule()
     def write(self) -> None:
@@ -251,6 +253,7 @@ def test_nothing_is_left_behind_by_many_sessions() -> None:
     assert 1000 <= highest <= 2000  # what is silent for 60 or 90 s are three or four waves
     assert table == {}
     assert len(tracker) == 0
-    held = [tracker._sessions, tracker._dirty, tracker._notices, tracker._early, tracker._wheel._buckets]
+    held = [tracker._sessions, tracker._dirty, tracker._notices, tracker._early, tracker._patience]
     assert [len(thing) for thing in held] == [0] * len(held)  # type: ignore[arg-type]
-    assert all(not sessions for sessions in tracker._load.values())
+    assert tracker._wheel._buckets == {}
+    assert not any(tracker._load.count(1, member_id) for member_id in range(3))

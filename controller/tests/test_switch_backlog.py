@@ -34,7 +34,7 @@ def flow(port: int) -> FlowKey:
 def open_session(core: SwitchCore, port: int, now: float) -> None:
     key = flow(port)
     client_is_hi = int(key.high == Endpoint(CLIENT, port))
-    core.digest("new_flow_t", [(*spread_key(key), 6, client_is_hi, SYN, 0, 0)], now)
+    core.digest("new_flow_t", [(*spread_key(key), 6, client_is_hi, SYN, 0, 0, 0)], now)
 
 
 def spread_key(key: FlowKey) -> tuple[int, int, int, int]:

@@ -51,10 +51,11 @@ class Bench:
         return self.client.received[0][TCP]
 
     def establish(self, sport: int) -> Host:
-        """A session with its handshake done."""
+        """A session with its handshake done, and old enough to have its entry."""
         member = self.say(sport, "S", seq=sport)
         self.answer(member, "SA")
         self.say(sport, "A", seq=sport + 1)
+        self.world.advance(0.4, step=0.4)
         return member
 
     def silent(self, sport: int, flags: str, **more: int) -> bool:

@@ -1,22 +1,37 @@
 // Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
-// Where steps 6 and 7 lead: a member for a packet of a service whose session has no entry. The flow cache
-// remembers a session from its first packet until the controller's entry arrives, however long that takes.
+// Where steps 6 and 7 lead: a member for a packet of a service whose session has no entry. The flow cache remembers a
+// session from its first packet until the controller's entry arrives, however long that takes.
 //
-// The cache has two ways. A flow has two hashes; each way is indexed by the low bits of one and recognises the
-// flow by the other. A slot is never cleared: it stops matching when it has not been used for
-// FLOW_CACHE_LIFETIME, and may be taken by another flow after FLOW_CACHE_CONTENTION. A session whose digest may
-// have been lost is announced again after FLOW_CACHE_REANNOUNCE.
+// The cache is an array of sets of two slots, A and B, and a flow has its place in one set: one line of memory
+// to look at. A slot is never cleared: it stops matching when it has not been used for FLOW_CACHE_LIFETIME, and
+// may be taken by another flow after FLOW_CACHE_CONTENTION. A session whose digest may have been lost is announced
+// again after FLOW_CACHE_REANNOUNCE.
+
+// A slot of the flow cache, bit by bit.
+#define SLOT_FINGERPRINT 127:96
+#define SLOT_SEQUENCE 95:64  // of the session's SYN
+#define SLOT_SEEN 63:32
+#define SLOT_MEMBER 31:16
+#define SLOT_ANNOUNCED 15:1
+#define SLOT_SUCCESSOR 0:0  // it was taken beside the entry of an ended session
 
 control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     @id(SCHEDULE_CURSOR_ID)
     register<bit<16>>(SCHEDULE_CURSOR_SIZE) schedule_cursor;  // by vip_id: the slot that the next session takes
 
-    // successor[144] fingerprint[143:112] member_id[111:96] first_sequence[95:64] seen[63:32] announced[31:0]
-    @id(FLOW_CACHE_A_ID)
-    register<bit<145>>(FLOW_CACHE_SIZE) flow_cache_a;
+    @id(FLOW_CACHE_ID)
+    register<bit<256>>(FLOW_CACHE_SIZE) flow_cache;  // B[255:128] A[127:0]
 
-    @id(FLOW_CACHE_B_ID)
-    register<bit<145>>(FLOW_CACHE_SIZE) flow_cache_b;
+    // The flow cache's answer to a packet.
+    bit<64> flow_sum;
+    bit<32> set_index;
+    bit<32> fingerprint;
+    cache_time_t now;
+    bit<256> slots;
+    bit<128> slot;  // the flow's, or the one to take
+    bool use_b;     // which one that is
+    bool is_ours;
+    bool is_free;   // to be written: ours, or unused for long enough
 
     action refuse(drop_reason_t reason) {
         meta.verdict = DROP;
@@ -76,43 +91,68 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
                               meta.schedule_slot + 1 >= meta.schedule_size ? 16w0 : meta.schedule_slot + 1);
     }
 
+    // Place and fingerprint are mixed from a sum over the whole key (docs/decisions/0001). It has an action of its
+    // own, or the compiler would write it out wherever it is used.
+    action sum_flow() {
+        flow_sum = meta.addr_lo[127:64];
+        flow_sum = flow_sum * FLOW_HASH_FACTOR + meta.addr_lo[63:0];
+        flow_sum = flow_sum * FLOW_HASH_FACTOR + meta.addr_hi[127:64];
+        flow_sum = flow_sum * FLOW_HASH_FACTOR + meta.addr_hi[63:0];
+        flow_sum = flow_sum * FLOW_HASH_FACTOR + (24w0 ++ meta.protocol ++ meta.port_lo ++ meta.port_hi);
+    }
+
+    // A slot never used is too old from the start on. Of two packets on two CPUs the first to get here may have
+    // the later time, which must not look like an age of years: so ages begin with one.
+    action find_slot() {
+        bit<64> place = (flow_sum ^ (flow_sum >> 32)) * FLOW_HASH_FACTOR;
+        bit<64> name = (flow_sum ^ (flow_sum >> 29)) * FLOW_FINGERPRINT_FACTOR;
+        set_index = (bit<32>)place[FLOW_CACHE_INDEX];
+        fingerprint = name[63:32];
+        flow_cache.read(slots, set_index);
+        now = standard_metadata.ingress_global_timestamp[45:14] + FLOW_CACHE_LIFETIME;
+        bit<128> slot_a = slots[127:0];
+        bit<128> slot_b = slots[255:128];
+        cache_time_t age_a = now + 1 - slot_a[SLOT_SEEN];
+        cache_time_t age_b = now + 1 - slot_b[SLOT_SEEN];
+        bool in_a = slot_a[SLOT_FINGERPRINT] == fingerprint && age_a <= FLOW_CACHE_LIFETIME;
+        bool in_b = slot_b[SLOT_FINGERPRINT] == fingerprint && age_b <= FLOW_CACHE_LIFETIME;
+        is_ours = in_a || in_b;
+        use_b = !in_a && (in_b || age_b > age_a);
+        is_free = is_ours || (use_b ? age_b : age_a) > FLOW_CACHE_CONTENTION;
+        slot = use_b ? slot_b : slot_a;
+    }
+
+    // Only one slot is changed, whatever another packet did to its neighbour since.
+    action keep_in_a() {
+        flow_cache.read(slots, set_index);
+        flow_cache.write(set_index, slots[255:128] ++ slot);
+    }
+
+    action keep_in_b() {
+        flow_cache.read(slots, set_index);
+        flow_cache.write(set_index, slot ++ slots[127:0]);
+    }
+
     apply {
-        bit<32> hash_a;
-        bit<32> hash_b;
-        bit<145> slot_a;
-        bit<145> slot_b;
-        cache_time_t now = standard_metadata.ingress_global_timestamp[41:10] + 1;  // 0: a slot never used
-        hash(hash_a, HashAlgorithm.crc32, 32w0,
-             { meta.addr_lo, meta.port_lo, meta.addr_hi, meta.port_hi, meta.protocol }, 64w0x100000000);
-        hash(hash_b, HashAlgorithm.crc32, 32w0,
-             { meta.port_hi, meta.protocol, meta.addr_hi, meta.addr_lo, meta.port_lo }, 64w0x100000000);
-        bit<32> index_a = (bit<32>)hash_a[FLOW_CACHE_INDEX];
-        bit<32> index_b = (bit<32>)hash_b[FLOW_CACHE_INDEX];
-        flow_cache_a.read(slot_a, index_a);
-        flow_cache_b.read(slot_b, index_b);
-        cache_time_t age_a = slot_a[63:32] == 0 ? FLOW_CACHE_NEVER : now - slot_a[63:32];
-        cache_time_t age_b = slot_b[63:32] == 0 ? FLOW_CACHE_NEVER : now - slot_b[63:32];
-        bool in_a = slot_a[143:112] == hash_b && age_a < FLOW_CACHE_LIFETIME;
-        bool in_b = !in_a && slot_b[143:112] == hash_a && age_b < FLOW_CACHE_LIFETIME;
+        sum_flow();
+        find_slot();
 
         // A SYN with another sequence number is another session; with the same one, a retransmission
-        // (RFC 9293, 3.8.1). Every other packet is known by its flow alone. Beside the
-        // entry of an ended session only its successor counts: the ended one may have moved to another member.
-        bit<145> slot = in_a ? slot_a : slot_b;
+        // (RFC 9293, 3.8.1). Every other packet is known by its flow alone. Beside the entry of an ended
+        // session only its successor counts: the ended one may have moved to another member.
         bool is_syn = meta.opens == 1 && meta.protocol == PROTOCOL_TCP;
-        bit<32> sequence = is_syn ? hdr.tcp.sequence : slot[95:64];
-        bit<1> successor = meta.session_known ? 1w1 : 1w0;
-        bool remembered = (in_a || in_b) && sequence == slot[95:64] &&
-                          (!meta.session_known || slot[144:144] == 1);
-        // A datagram looks the same whether it opens a session or belongs to one that a peer has.
+        bit<32> sequence = is_syn ? hdr.tcp.sequence : slot[SLOT_SEQUENCE];
+        bool remembered = is_ours && sequence == slot[SLOT_SEQUENCE] &&
+                          (!meta.session_known || slot[SLOT_SUCCESSOR] == 1);
+        bit<1> successor = (bit<1>)meta.session_known | ((bit<1>)remembered & slot[SLOT_SUCCESSOR]);
+        // A datagram looks the same whether it opens a session or is of one that a peer has.
         bool may_open = meta.opens == 1 && (meta.shared == 0 || is_syn || meta.held || meta.session_known);
         meta.from_client = true;
 
         if (remembered) {
-            meta.member_id = slot[111:96];
+            meta.member_id = slot[SLOT_MEMBER];
             meta.session_known = true;
-            meta.announced = now - slot[31:0] > FLOW_CACHE_REANNOUNCE;
-            successor = slot[144:144];
+            meta.announced = (announced_t)now + 1 - slot[SLOT_ANNOUNCED] > FLOW_CACHE_REANNOUNCE;
         } else if (may_open) {
             if (meta.by_hash && meta.schedule_size != 0) {
                 take_hashed_slot();
@@ -133,28 +173,21 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
             }
         }
 
-        if (meta.verdict == UNDECIDED && (remembered || meta.announced)) {
-            bool to_b = in_b || (!in_a && age_b > age_a);
-            bool to_free = in_a || in_b || (to_b ? age_b : age_a) > FLOW_CACHE_CONTENTION;
-            slot[144:144] = successor;
-            slot[111:96] = meta.member_id;
-            slot[95:64] = sequence;
-            slot[63:32] = now;
-            slot[31:0] = meta.announced ? now : slot[31:0];
-            if (to_free && to_b) {
-                slot[143:112] = hash_a;
-                flow_cache_b.write(index_b, slot);
-            } else if (to_free) {
-                slot[143:112] = hash_b;
-                flow_cache_a.write(index_a, slot);
+        if ((remembered || meta.announced) && is_free) {
+            announced_t announced = meta.announced ? (announced_t)now : slot[SLOT_ANNOUNCED];
+            slot = fingerprint ++ sequence ++ now ++ meta.member_id ++ announced ++ successor;
+            if (use_b) {
+                keep_in_b();
+            } else {
+                keep_in_a();
             }
         }
-        if (meta.verdict == UNDECIDED && meta.shared == 1 && !meta.is_icmp_error && (remembered || meta.announced)) {
+        if (meta.shared == 1 && !meta.is_icmp_error && (remembered || meta.announced)) {
             tell_peers_first();
         } else if (meta.announced) {
             digest<new_flow_t>(1, { meta.addr_lo, meta.addr_hi, meta.port_lo, meta.port_hi, meta.protocol,
                                     meta.src_is_hi ? 8w1 : 8w0, meta.tcp_flags, meta.vip_id,
-                                    meta.member_id });
+                                    meta.member_id, is_free ? 8w1 : 8w0 });
         }
     }
 }

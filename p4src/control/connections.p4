@@ -40,11 +40,12 @@ control connections(inout headers_t hdr, inout metadata_t meta) {
         meta.closing = closing == 1;
     }
 
-    // Another member of the cluster has the session: all its packets go there, those of the server too.
+    // Another member of the cluster has the session: what its far end sends, client or server, goes there. What
+    // the other end sends comes from that member itself, and goes where its route leads.
     @id(FORWARD_TO_PEER_ACTION_ID)
-    action forward_to_peer(member_id_t member_id) {
+    action forward_to_peer(member_id_t member_id, bit<1> far_is_hi) {
         meta.session_known = true;
-        meta.from_client = true;
+        meta.from_client = meta.src_is_hi == (far_is_hi == 1);
         meta.to_peer = true;
         meta.member_id = member_id;
     }

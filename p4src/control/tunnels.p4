@@ -40,6 +40,18 @@ control tunnels(inout headers_t hdr, inout metadata_t meta, inout standard_metad
         meta.is_fragment = false;
     }
 
+    // A router that the tunnel passed was congested: the receiver within is to know (RFC 6040, 4.2).
+    action mark_ipv4() {
+        bit<16> gone = 8w0 ++ hdr.tunnelled_ipv4.traffic_class;
+        hdr.tunnelled_ipv4.traffic_class[1:0] = ECN_CONGESTION;
+        hdr.tunnelled_ipv4.checksum = adjust(hdr.tunnelled_ipv4.checksum, ~gone);
+        hdr.tunnelled_ipv4.checksum = adjust(hdr.tunnelled_ipv4.checksum, 8w0 ++ hdr.tunnelled_ipv4.traffic_class);
+    }
+
+    action mark_ipv6() {
+        hdr.tunnelled_ipv6.traffic_class[1:0] = ECN_CONGESTION;
+    }
+
     action take_out_ipv4() {
         meta.route_addr = IPV4_MAPPED ++ hdr.tunnelled_ipv4.dst_addr;
         meta.ttl = hdr.tunnelled_ipv4.ttl;
@@ -61,14 +73,6 @@ control tunnels(inout headers_t hdr, inout metadata_t meta, inout standard_metad
         hdr.tunnelled_ipv6.setInvalid();
     }
 
-    // A router that the tunnel passed was congested: the receiver within is to know (RFC 6040, 4.2).
-    action mark_congestion() {
-        hdr.ipv4.checksum = adjust(hdr.ipv4.checksum, ~(8w0 ++ hdr.ipv4.traffic_class));
-        hdr.ipv4.traffic_class[1:0] = ECN_CONGESTION;
-        hdr.ipv4.checksum = adjust(hdr.ipv4.checksum, 8w0 ++ hdr.ipv4.traffic_class);
-        hdr.ipv6.traffic_class[1:0] = ECN_CONGESTION;
-    }
-
     apply {
         if (hdr.ipv4.isValid()) {
             outer_src = IPV4_MAPPED ++ hdr.ipv4.src_addr;
@@ -82,16 +86,25 @@ control tunnels(inout headers_t hdr, inout metadata_t meta, inout standard_metad
             room = meta.ip_length - IPV6_LENGTH;
         }
         if (tunnel_table.apply().hit) {
-            bit<8> inner_class = hdr.tunnelled_ipv6.traffic_class;
+            bool congested = outer_class[1:0] == ECN_CONGESTION;
             if (hdr.tunnelled_ipv4.isValid()) {
-                inner_class = hdr.tunnelled_ipv4.traffic_class;
+                if (congested && hdr.tunnelled_ipv4.traffic_class[1:0] != ECN_NOT_CAPABLE) {
+                    mark_ipv4();
+                }
+                if (!meta.is_icmp_error) {
+                    meta.src_addr = IPV4_MAPPED ++ hdr.tunnelled_ipv4.src_addr;
+                    meta.dst_addr = IPV4_MAPPED ++ hdr.tunnelled_ipv4.dst_addr;
+                }
                 take_out_ipv4();
             } else {
+                if (congested && hdr.tunnelled_ipv6.traffic_class[1:0] != ECN_NOT_CAPABLE) {
+                    mark_ipv6();
+                }
+                if (!meta.is_icmp_error) {
+                    meta.src_addr = hdr.tunnelled_ipv6.src_addr;
+                    meta.dst_addr = hdr.tunnelled_ipv6.dst_addr;
+                }
                 take_out_ipv6();
-            }
-            if (!meta.is_icmp_error) {
-                meta.src_addr = hdr.ipv4.isValid() ? IPV4_MAPPED ++ hdr.ipv4.src_addr : hdr.ipv6.src_addr;
-                meta.dst_addr = meta.route_addr;
             }
             meta.in_tunnel = false;
             if (meta.ip_length > room) {
@@ -99,9 +112,6 @@ control tunnels(inout headers_t hdr, inout metadata_t meta, inout standard_metad
                 meta.drop_reason = DROP_MALFORMED;
             } else {
                 sane.apply(hdr, meta, standard_metadata);
-            }
-            if (outer_class[1:0] == ECN_CONGESTION && inner_class[1:0] != ECN_NOT_CAPABLE) {
-                mark_congestion();
             }
         } else {
             leave_closed();

@@ -25,7 +25,11 @@ class KernelEngine(Traceable, Protocol):
 
     @property
     def clock(self) -> Callable[[], int]:
-        """Nanoseconds of the clock that the kernel's timestamps and last hits are of."""
+        """Nanoseconds of the clock that the kernel's last hits are of."""
+
+    @property
+    def packet_clock(self) -> Callable[[], int]:
+        """The same clock as packets see it, for their timestamps: perhaps a little late."""
 
     @property
     def started(self) -> int | None:

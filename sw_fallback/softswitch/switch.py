@@ -131,8 +131,7 @@ class Switch:
         """The engine that forwards outside of this process; the python engine does what it cannot."""
         if kernel is not None:
             self.kernel = kernel(program, self._stores, numbers, drop_port=drop_port, cpu_port=cpu_port)
-            clock = self.kernel.clock
-            self._clock = clock
+            self._clock, clock = self.kernel.clock, self.kernel.packet_clock
         self._profiles: dict[int, ProfileStore] = {}
         self._tables: dict[int, TableState] = {}
         self._make_profiles(numbers)

@@ -58,12 +58,20 @@ class ObservedXdpEngine(XdpEngine):
         return self.manual_clock
 
     @property
+    def packet_clock(self) -> Callable[[], int]:
+        return self.manual_clock
+
+    def real_now(self) -> int:
+        """The time that a packet would see."""
+        return super().packet_clock()
+
+    @property
     def state_layout(self) -> StateLayout:
         """Where the members of `struct state` are."""
         return self._layout
 
     def moment(self, since_ns: int) -> int | None:
-        """The time that the last packet asked for, if it did so after `since_ns`."""
+        """The time that the last packet asked for; if it did not, None or what another one saw since `since_ns`."""
         offset = self._layout.offsets.get("moment")
         if offset is None:
             return None
@@ -71,7 +79,8 @@ class ObservedXdpEngine(XdpEngine):
         dump = states.lookup(bytes(4)) or b""
         starts = range(_EVENT + offset, len(dump), states.stride)
         moments = [ctypes.c_uint64.from_buffer_copy(dump, start).value for start in starts]
-        return next((moment for moment in moments if moment >= since_ns), None)
+        latest = max(moments, default=0)  # other CPUs still have those of packets before
+        return latest if latest >= since_ns else None
 
     def cells(self, register: str) -> bytes:
         """The memory of a register's cells."""
@@ -197,7 +206,7 @@ class EnginePair:
 
     def process(self, port: int, packet: bytes) -> list[tuple[int, bytes]]:
         """What leaves, sorted; without frames that have no whole Ethernet header, which no interface takes."""
-        before = self._tick()
+        before = self.clock.real_ns = self.kernel.real_now()
         theirs = _whole(self.xdp.process(port, packet))
         moment = self.kernel.moment(before)
         if moment is not None:

@@ -27,6 +27,7 @@ from softswitch.program.statements import Assign, Exit, If, Statement
 A, B, C, D = (FieldRef("meta", name, 16) for name in "abcd")
 FLAG = FieldRef("meta", "flag", 1)
 ANY = FieldRef("standard_metadata", "ingress_port", 9)
+TIME = FieldRef("standard_metadata", "ingress_global_timestamp", 48)
 X, Y = FieldRef("h", "x", 8), FieldRef("h", "y", 8)
 ONE, TWO = Constant(1), Constant(2)
 VALID = Valid(HeaderRef("h"))
@@ -112,7 +113,8 @@ class Sketch:
         }
         start = ParseState("start", tuple(self.parser), (), (), None, NOWHERE)
         metadata = HeaderType("meta_t", (*(Field(name, 16) for name in "abcd"), Field("flag", 1)))
-        standard = HeaderType("standard_t", (Field("ingress_port", 9), Field("egress_spec", 9), Field("mcast_grp", 16)))
+        widths = {"ingress_port": 9, "egress_spec": 9, "mcast_grp": 16, "ingress_global_timestamp": 48}
+        standard = HeaderType("standard_t", tuple(Field(name, width) for name, width in widths.items()))
         return Program(
             name="sketch",
             headers={

@@ -70,7 +70,9 @@ def service() -> list[fy.P4TableEntry]:
     """A VIP with one member behind NAT, the member's neighbour entry last."""
     return [
         entry("admission_table", {"port": 1, "mac": ROUTER_MAC}, "admit"),
-        entry("vip_table", {"address": VIP, "port": 80, "protocol": 6}, "serve_vip", vip_id=1, schedule_size=1),
+        entry(
+            "vip_table", {"address": VIP, "port": 80, "protocol": 6}, "serve_vip", vip_id=1, schedule_size=1, shared=0
+        ),
         entry("schedule_table", {"vip_id": 1, "slot": 0}, "assign_member", member_id=7),
         entry("member_table", {"member_id": 7}, "nat_to_member", address=MEMBER, port=8080),
         entry("route_table", {"address": f"{MEMBER}/128"}, "route_connected", port=2, mtu=1500),

@@ -436,6 +436,87 @@ class TestBuckets:
         assert life.keeper.folder.numbers(), "what was there stays there"
 
 
+class TestGrowingIndex:
+    """512 buckets, of which 64 are homes at first."""
+
+    ENTRIES = 170
+    GROWN = 1
+    """The word of row 0 that says how many are."""
+
+    @pytest.fixture
+    def grows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("softswitch.engine.xdp.sizes._FIXED", 256)
+        monkeypatch.setattr("softswitch.engine.xdp.sizes._FIRST", 64)
+
+    def start(self, path: Path) -> Life:
+        life = Life(path, with_sizes(mac_table=2000))
+        for dst in range(self.ENTRIES):
+            life.write(INSERT, mac_entry(dst, dst % 5))
+        return life
+
+    def check(self, life: Life, entries: int) -> None:
+        ports = [port for dst in range(entries) for port, _ in life.switch.process(1, frame(dst))]
+        assert ports == [dst % 5 for dst in range(entries)]
+        assert life.switch.entry_count(MAC) == entries
+
+    def words(self, life: Life) -> memoryview:
+        return life.engine.legacy().maps["mac_table_rows"].memory().cast("Q")
+
+    def slots(self, life: Life) -> int:
+        """How many are in use."""
+        words = life.engine.legacy().maps["mac_table_buckets"].memory().cast("I").tolist()
+        return sum(bool(word) for at, word in enumerate(words) if at % 8 < 7)
+
+    @pytest.mark.usefixtures("grows")
+    def test_a_process_that_ended_with_splits_unfinished(self, path: Path) -> None:
+        life = self.start(path)
+        homes = self.words(life)[self.GROWN] & 0xFFFFFFFF
+        assert 64 < homes < 512
+        assert self.slots(life) > self.ENTRIES, "some have two slots"
+        state = life.state()
+        life.die()
+        after = Life(path)
+        assert after.state() == state
+        assert self.words(after)[self.GROWN] & 0xFFFFFFFF == homes
+        assert self.slots(after) == self.ENTRIES
+        for dst in range(self.ENTRIES, 1200):
+            after.write(INSERT, mac_entry(dst, dst % 5))
+        assert self.words(after)[self.GROWN] & 0xFFFFFFFF == 512
+        self.check(after, 1200)
+        for dst in range(1200):
+            after.write(DELETE, mac_entry(dst))
+        assert self.slots(after) == 0
+        after.stop()
+
+    @pytest.mark.usefixtures("grows")
+    def test_memory_of_a_version_whose_index_did_not_grow(self, path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("softswitch.engine.xdp.sizes._FIXED", 512)
+            life = self.start(path)
+            assert self.words(life)[self.GROWN] == 0
+            state = life.state()
+            life.die()
+        after = Life(path)
+        assert after.state() == state
+        self.check(after, self.ENTRIES)
+        assert 64 < self.words(after)[self.GROWN] & 0xFFFFFFFF < 512
+        after.stop()
+
+    def test_memory_for_a_version_whose_index_does_not_grow(self, path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("softswitch.engine.xdp.sizes._FIXED", 256)
+            patch.setattr("softswitch.engine.xdp.sizes._FIRST", 64)
+            life = self.start(path)
+            assert self.slots(life) > self.ENTRIES, "some have two slots"
+            state = life.state()
+            life.die()
+        after = Life(path)
+        assert after.state() == state
+        self.check(after, self.ENTRIES)
+        assert self.slots(after) == self.ENTRIES
+        after.stop()
+
+
 class TestJournal:
     def test_it_is_copied_when_it_is_full(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("softswitch.pinned.journal._ROOM", 256)

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from depot.address import Endpoint, parse_address
-from depot.cluster.database import Claim
-from depot.cluster.wire import ConnectionAction
+from depot.cluster import Claim, ConnectionAction
 from depot.daemon.cluster_member import ClusterMember
 from depot.daemon.daemon import Daemon
 from depot.p4runtime.codec import CodecError, Count
@@ -18,7 +17,7 @@ from depot.p4runtime.rpc_shell import RpcError
 from depot.switching.access_policy import AccessPolicy
 from depot.switching.cluster_side import ClusterSide
 
-__all__ = ["NotAMemberError", "cluster_connection_rows", "cluster_status", "member_of"]
+__all__ = ["NotAMemberError", "cluster_connection_rows", "cluster_status", "connection_row", "member_of"]
 
 Row = dict[str, object]
 
@@ -113,7 +112,7 @@ async def cluster_connection_rows(daemon: Daemon, wanted: Mapping[str, object], 
     youngest = heapq.nlargest(limit, fitting(), key=lambda claim: claim.since) if limit else list(fitting())[:0]
     counts = await _counts(daemon) if youngest else {}
     policy = AccessPolicy(daemon.config.policies, member.config.name)
-    return count, [_row(claim, policy, counts, daemon.now()) for claim in youngest]
+    return count, [connection_row(claim, policy, counts, daemon.now()) for claim in youngest]
 
 
 def _claims(member: ClusterMember) -> Iterator[Claim]:
@@ -135,7 +134,8 @@ async def _counts(daemon: Daemon) -> dict[EntryKey, Count]:
     return found
 
 
-def _row(claim: Claim, policy: AccessPolicy, counts: Mapping[EntryKey, Count], now: float) -> Row:
+def connection_row(claim: Claim, policy: AccessPolicy, counts: Mapping[EntryKey, Count], now: float) -> Row:
+    """One connection, as a person would describe it."""
     source, destination = claim.flow.client(claim.source_is_hi), claim.flow.server(claim.source_is_hi)
     direction = _direction(claim, source, destination, policy)
     client, server = (destination, source) if direction == "outbound" else (source, destination)

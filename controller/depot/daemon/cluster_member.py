@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from depot.address import FlowKey
-from depot.cluster.database import Claim
-from depot.cluster.events import (
+from depot.cluster import (
+    Claim,
     ClusterEvent,
     PeerDown,
     PeerLost,

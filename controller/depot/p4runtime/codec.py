@@ -26,6 +26,7 @@ __all__ = ["Codec", "CodecError", "Count", "Digest", "ProgramMismatchError", "Re
 DIGEST_FIELDS: dict[str, tuple[str, ...]] = {
     "new_flow_t": (
         "addr_lo", "addr_hi", "port_lo", "port_hi", "protocol", "client_is_hi", "tcp_flags", "vip_id", "member_id",
+        "remembered",
     ),
     "tcp_event_t": ("addr_lo", "addr_hi", "port_lo", "port_hi", "src_is_hi", "tcp_flags"),
     "neighbour_seen_t": ("port", "address", "mac"),

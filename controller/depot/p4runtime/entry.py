@@ -132,7 +132,7 @@ ACTION_PARAMS: dict[Action, tuple[str, ...]] = {
     Action.ADMIT: (),
     Action.RESTORE_VIP: ("vip_addr", "vip_port"),
     Action.FORWARD_TO_MEMBER: ("member_id", "client_is_hi", "closing"),
-    Action.FORWARD_TO_PEER: ("member_id",),
+    Action.FORWARD_TO_PEER: ("member_id", "far_is_hi"),
     Action.BYPASS_CONNECTION: (),
     Action.RESET_CONNECTION: (),
     Action.DENY_CONNECTION: (),
@@ -214,7 +214,7 @@ def local_address_entry(port: int, address: int, mac: int) -> Entry:
 
 
 def tunnel_entry(peer: int, own: int) -> Entry:
-    """What arrives in a tunnel from the peer's address to our own is taken out and switched as if it had come itself."""
+    """What arrives in a tunnel from the peer's address to our own is taken out and switched as if it came itself."""
     return Entry(Table.TUNNEL, (peer, own), Action.ACCEPT_FROM_PEER)
 
 
@@ -252,9 +252,9 @@ def connection_entry(
     )
 
 
-def peer_connection_entry(flow: FlowKey, member_id: int, *, idle_timeout_ns: int = 0) -> Entry:
-    """The session is a peer's: its packets of both directions go to this member, an IP-in-IP one."""
-    return Entry(*connection_key(flow), Action.FORWARD_TO_PEER, (member_id,), idle_timeout_ns)
+def peer_connection_entry(flow: FlowKey, member_id: int, *, far_is_hi: bool, idle_timeout_ns: int = 0) -> Entry:
+    """The session is a peer's: what its far end sends goes to this member, an IP-in-IP one, the rest where it leads."""
+    return Entry(*connection_key(flow), Action.FORWARD_TO_PEER, (member_id, int(far_is_hi)), idle_timeout_ns)
 
 
 def bypass_connection_entry(flow: FlowKey, *, idle_timeout_ns: int = 0) -> Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from depot.cluster.wire import ConnectionAction
+from depot.cluster import ConnectionAction
 from depot.p4runtime.packets import PacketIn, PuntReason
 from depot.switching.announcer import Announcement
 from depot.switching.frames import FlowPacket

@@ -175,7 +175,7 @@ class ClusterSide:
         return Target(session.member_id, session.client)
 
     def _pass_on(self, seen: FlowPacket, packet: PacketIn, claim: Claim, now: float) -> None:
-        target = self.peers.target(claim, seen.source)
+        target = self.peers.target(claim)
         if target is None:
             self._hold(seen, packet, now)
             return
@@ -207,7 +207,7 @@ class ClusterSide:
         flow = beginning.seen.flow
         if (peer := self._steered(beginning)) is not None:
             del self._beginnings[flow]
-            self._relay_held(flow, self.peers.hand_off(flow, peer, now), now)
+            self._relay_held(flow, self.peers.hand_off(flow, beginning.seen.source, peer, now), now)
         elif self._is_shared(beginning) and self.own.announce(beginning.announcement):
             self._announcing.append(beginning)
         else:  # the peers know, if it is the next one on the ports of one that has just ended
@@ -295,7 +295,7 @@ class ClusterSide:
         claim = self._directory.lookup(flow)
         if claim is None or flow not in self.holding:
             return
-        target = self.peers.target(claim, self.holding.first_source(flow))
+        target = self.peers.target(claim)
         if target is not None:
             self._beginnings.pop(flow, None)
             self._relay_held(flow, target, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from depot.address import FlowKey
-from depot.cluster.database import Claim
+from depot.cluster import Claim
 
 __all__ = ["NO_CLUSTER", "Directory"]
 

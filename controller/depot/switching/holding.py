@@ -161,11 +161,6 @@ class Holding:
         """Say whether packets of a flow are held."""
         return flow in self._waiting
 
-    def first_source(self, flow: FlowKey) -> Endpoint | None:
-        """Return where the first held packet of a flow came from; None: none is held."""
-        waiting = self._waiting.get(flow)
-        return None if waiting is None else waiting.packets[0].source
-
     def target(self, flow: FlowKey) -> Target | None:
         """Return where a flow is relayed to; None: it is not."""
         relay = self._relays.get(flow)
@@ -209,10 +204,10 @@ class Holding:
 
     def release(self, target: Target, source: Endpoint, packet: PacketIn) -> None:
         """Send a packet where its flow goes."""
-        if target.is_peer and packet.from_peer:
+        to_member = target.far_end is None or source == target.far_end
+        if to_member and target.is_peer and packet.from_peer:
             self.counts.looped += 1
             return
-        to_member = target.far_end is None or source == target.far_end
         how = Submission.RELEASE if to_member else Submission.RELEASE_FROM_MEMBER
         member_id = target.member_id if to_member else 0
         self.released.append(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from depot.address import FlowKey
-from depot.cluster.wire import key_of
+from depot.cluster import key_of
 from depot.p4runtime.entry import Action, Entry, bypass_connection_entry, connection_key, peer_connection_entry
 from depot.p4runtime.reconcile import Operation, Update
 
@@ -29,7 +29,9 @@ class OffBoxConnection:
     owner: str
     """The peer."""
     member_id: int
-    """The peer's number as a member; 0: its packets go where their route leads."""
+    """The peer's number as a member; 0: the connection is bypassed."""
+    far_is_hi: bool
+    """Whether the end whose packets go to the peer is the flow's higher one."""
     idle_timeout: float
     """Seconds without a packet after which the entry goes; 0: never."""
 
@@ -39,7 +41,7 @@ class OffBoxConnection:
         timeout = round(self.idle_timeout * _NANOSECONDS)
         if self.member_id == 0:
             return bypass_connection_entry(self.flow, idle_timeout_ns=timeout)
-        return peer_connection_entry(self.flow, self.member_id, idle_timeout_ns=timeout)
+        return peer_connection_entry(self.flow, self.member_id, far_is_hi=self.far_is_hi, idle_timeout_ns=timeout)
 
 
 class OffBox:
@@ -89,8 +91,9 @@ class OffBox:
 
     def adopt(self, entry: Entry, flow: FlowKey, owner: str) -> None:
         """Take an entry that the switch holds already."""
-        member_id = entry.params[0] if entry.action is Action.FORWARD_TO_PEER else 0
-        self._known[key_of(flow)] = OffBoxConnection(flow, owner, member_id, entry.idle_timeout_ns / _NANOSECONDS)
+        member_id, far_is_hi = entry.params if entry.action is Action.FORWARD_TO_PEER else (0, 0)
+        timeout = entry.idle_timeout_ns / _NANOSECONDS
+        self._known[key_of(flow)] = OffBoxConnection(flow, owner, member_id, far_is_hi == 1, timeout)
 
     def rewrite(self, present: Mapping[FlowKey, Entry]) -> None:
         """The switch holds these entries of the cluster's connections, and no others."""

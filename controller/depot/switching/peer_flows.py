@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from depot.address import Endpoint, FlowKey
-from depot.cluster.database import Claim
-from depot.cluster.wire import ConnectionAction, flow_of
+from depot.cluster import Claim, ConnectionAction, flow_of
 from depot.config.cluster_model import ClusterConfig, EntryMode
 from depot.p4runtime.entry import Action, Entry, connection_flow
 from depot.switching.directory import Directory
@@ -71,36 +70,38 @@ class PeerFlows:
             if number is None:
                 self.off_box.remove(one.flow)
             elif one.member_id not in (0, number):
-                self.off_box.put(OffBoxConnection(one.flow, one.owner, number, one.idle_timeout))
+                self.off_box.put(replace(one, member_id=number))
 
     # Where packets go
 
-    def target(self, claim: Claim, source: Endpoint | None) -> Target | None:
-        """Return where a packet of a peer's connection goes; None: that peer cannot be reached from this switch.
+    def target(self, claim: Claim) -> Target | None:
+        """Return where the packets of a peer's connection go; None: that peer cannot be reached from this switch.
 
-        What does not come from the far end comes from the owner itself, and happens to pass here on its way: sent back
-        it would go round for ever.
+        What does not come from the far end comes from the owner itself, and passes here on its way: sent back it would
+        go round for ever.
         """
-        far_end = claim.flow.client(claim.source_is_hi)
-        if claim.action is ConnectionAction.BYPASS or source not in (None, far_end):
+        if claim.action is ConnectionAction.BYPASS:
             return Target(0)
         number = self._numbers.get(claim.owner)
-        return None if number is None else Target(number, is_peer=True)
+        return None if number is None else Target(number, claim.flow.client(claim.source_is_hi), is_peer=True)
 
     def known(self, flow: FlowKey) -> Target | None:
         """Return where the packets of a flow with an entry go; None: it has none."""
         one = self.off_box.get(flow)
-        return None if one is None else Target(one.member_id, is_peer=one.member_id != 0)
+        if one is None or one.member_id == 0:
+            return None if one is None else Target(0)
+        return Target(one.member_id, flow.client(one.far_is_hi), is_peer=True)
 
     def write(self, flow: FlowKey, target: Target) -> None:
         """Have the entry of a flow written that was relayed until now, if somebody still has it."""
         claim = self._directory.lookup(flow)
         owner = claim.owner if claim is not None else self._handoffs.get(flow)
         if owner is not None:
-            self._put(flow, owner, target.member_id)
+            self._put(flow, owner, target)
 
-    def _put(self, flow: FlowKey, owner: str, member_id: int) -> None:
-        self.off_box.put(OffBoxConnection(flow, owner, member_id, 0.0 if self._is_eager else OFF_BOX_IDLE))
+    def _put(self, flow: FlowKey, owner: str, target: Target) -> None:
+        timeout = 0.0 if self._is_eager else OFF_BOX_IDLE
+        self.off_box.put(OffBoxConnection(flow, owner, target.member_id, target.far_end == flow.high, timeout))
 
     # Handoffs
 
@@ -109,12 +110,12 @@ class PeerFlows:
         """The peers that a connection can be handed to."""
         return self._up & self._numbers.keys()
 
-    def hand_off(self, flow: FlowKey, peer: str, now: float) -> Target:
-        """Make a new session an off-box connection of a peer, which is to announce it (seed 000, 3)."""
+    def hand_off(self, flow: FlowKey, client: Endpoint, peer: str, now: float) -> Target:
+        """Make a client's new session an off-box connection of a peer, which is to announce it (seed 000, 3)."""
         self.counts.handoffs += 1
         self._handoffs[flow] = peer
         self._handoffs_end.append((now + HANDOFF_WAIT, flow))
-        return Target(self._numbers[peer], is_peer=True)
+        return Target(self._numbers[peer], client, is_peer=True)
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called; None: not yet."""
@@ -146,10 +147,8 @@ class PeerFlows:
         if claim is None:
             if flow not in self._handoffs:
                 self.off_box.remove(flow)
-        elif not self._is_own(flow) and (target := self.target(claim, None)) is not None:
-            known = self.off_box.get(flow)
-            passes = known is not None and known.member_id == 0 and known.owner == claim.owner
-            self._put(flow, claim.owner, 0 if passes else target.member_id)
+        elif not self._is_own(flow) and (target := self.target(claim)) is not None:
+            self._put(flow, claim.owner, target)
 
     def peer_changed(self, peer: str, *, is_up: bool) -> None:
         """A peer is there, or it is gone and its connections are forgotten."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from depot.address import Endpoint, FlowKey
-from depot.switching.commands import InstallEntry
+from depot.switching.commands import InstallEntry, UpdateEntry, Verdict
 from depot.switching.deadlines import NEVER
 from depot.switching.states import SessionState
 
-__all__ = ["IsMember", "PlaceOf", "Session", "SessionView", "Substitute"]
+__all__ = ["Entry", "IsMember", "PlaceOf", "Session", "SessionView", "Substitute"]
+
+Entry = TypeVar("Entry", InstallEntry, UpdateEntry)
 
 Substitute = Callable[[int], int | None]
 """Given a VIP's id, the id of a living member for a session whose own has died; None if there is none."""
@@ -43,12 +46,13 @@ class Session:
 
     `asked_at`: when the member now serving it was first sent the SYN; `is_asked`: whether it was, for a member that
     took over a session is not before the client sends its SYN again; `syn_at`: the latest SYN; `written`: the switch
-    was told of its entry; `refused`: and would not take it.
+    was told of its entry; `refused`: and would not take it; `patient`: it needs none yet, the flow cache has it.
     """
 
     __slots__ = (
         "announced_member_id", "asked_at", "client_is_hi", "deadline", "dirty_at", "fins", "is_asked", "key",
-        "member_id", "opened_at", "queued_tick", "refused", "reported", "state", "syn_at", "vip_id", "written",
+        "member_id", "opened_at", "patient", "queued_tick", "refused", "reported", "state", "syn_at", "vip_id",
+        "written",
     )  # fmt: skip
 
     def __init__(self, key: FlowKey) -> None:
@@ -60,12 +64,17 @@ class Session:
         self.is_asked = True
         self.opened_at = self.asked_at = self.syn_at = self.dirty_at = 0.0
         self.reported = False
-        self.written = self.refused = False
+        self.written = self.refused = self.patient = False
         self.deadline = NEVER
         self.queued_tick = -1
 
-    @property
     def view(self) -> SessionView:
-        """The session as people see it."""
+        """Return it as people see it."""
         client = self.key.client(self.client_is_hi)
         return SessionView(self.key, self.vip_id, self.member_id, client, self.state, self.opened_at)
+
+    def entry(self, command: type[Entry], verdict: Verdict, closing: bool, idle_timeout: float) -> Entry:
+        """Return the command that gives it the entry of its state's terms (`EntryTerms`)."""
+        if verdict is not Verdict.FORWARD:
+            return command(self.key, verdict, 0, False, False, idle_timeout)
+        return command(self.key, verdict, self.member_id, self.client_is_hi, closing, idle_timeout)

@@ -10,9 +10,7 @@ so no batch holds two for one entry, and a session that begins and ends between 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
 
 from depot.address import FlowKey, Protocol
 from depot.switching.commands import (
@@ -28,17 +26,16 @@ from depot.switching.commands import (
     SynUnanswered,
     UnansweredCause,
     UpdateEntry,
-    Verdict,
 )
 from depot.switching.deadlines import NEVER, DeadlineWheel
 from depot.switching.early import EarlyEvents
-from depot.switching.policy import EntryTerms, PolicyBook, SessionPolicy
-from depot.switching.session import IsMember, PlaceOf, Session, SessionView, Substitute
+from depot.switching.member_load import MemberLoad
+from depot.switching.patience import Patience
+from depot.switching.policy import PolicyBook, SessionPolicy
+from depot.switching.session import Entry, IsMember, PlaceOf, Session, SessionView, Substitute
 from depot.switching.states import ENDED_STATES, TRANSITIONS, SessionInput, SessionState, TcpFlag, first_state
 
 __all__ = ["IsMember", "PlaceOf", "SessionTracker", "SessionView", "Substitute"]
-
-_Entry = TypeVar("_Entry", InstallEntry, UpdateEntry)
 
 _FIN, _SYN, _RST, _ACK = (int(flag) for flag in (TcpFlag.FIN, TcpFlag.SYN, TcpFlag.RST, TcpFlag.ACK))
 _CONTROL = _FIN | _SYN | _RST | _ACK
@@ -69,12 +66,11 @@ class SessionTracker:
         self._book = PolicyBook()
         self._policies = self._book.by_id
         self._sessions: dict[FlowKey, Session] = {}
-        self._load: dict[tuple[int, int], dict[Session, None]] = {}  # by VIP and member, as an ordered set
-        self._vip_load: dict[int, int] = {}
-        self._naming: Counter[tuple[int, int]] = Counter()  # sessions by VIP and member, ended ones too
+        self._load = MemberLoad()
         self._down: set[tuple[int, int]] = set()
         self._early = EarlyEvents()
         self._wheel: DeadlineWheel[Session] = DeadlineWheel()
+        self._patience = Patience()
         self._dirty: dict[FlowKey, bool] = {}  # key -> whether an entry was there at the last take_commands
         self._notices: list[SessionNotice] = []
 
@@ -86,14 +82,14 @@ class SessionTracker:
         """Forget a VIP; all its sessions end and their entries go."""
         self._remove(lambda session: session.vip_id == vip_id, now)
         self._book.remove(vip_id)
-        self._vip_load.pop(vip_id, None)
+        self._load.forget_vip(vip_id)
         self._down = {(one, member_id) for one, member_id in self._down if one != vip_id}
 
     def remove_member(self, vip_id: int, member_id: int, now: float) -> None:
         """Forget a member of a VIP; its sessions end and their entries go. To let them finish, drain it first."""
-        if self._naming[vip_id, member_id]:
+        if self._load.naming((vip_id,), member_id):
             self._remove(lambda session: session.vip_id == vip_id and session.member_id == member_id, now)
-        self._load.pop((vip_id, member_id), None)
+        self._load.forget_member(vip_id, member_id)
         self._down.discard((vip_id, member_id))
 
     def end(self, key: FlowKey, now: float) -> None:
@@ -107,11 +103,12 @@ class SessionTracker:
 
     def new_flow(
         self, key: FlowKey, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float,
-        *, is_bound: bool = False,
+        *, remembered: bool = False, is_bound: bool = False,
     ) -> None:  # fmt: skip
         """Take a ``new_flow`` digest. Of a VIP that is not known (any more), or that nobody serves, it is ignored.
 
-        is_bound: no other member can serve the session, even if this one counts as dead.
+        remembered: whether the flow cache has the session, so that its entry is in no hurry. is_bound: no other member
+        can serve the session, even if this one counts as dead.
         """
         if vip_id not in self._policies:
             return
@@ -126,8 +123,10 @@ class SessionTracker:
             session = self._sessions[key] = Session(key)
         else:
             self._leave_load(session, CloseReason.SUCCEEDED, now)
-            self._naming[session.vip_id, session.member_id] -= 1
+            self._load.release(session)
         session.announced_member_id = member_id
+        begins = tcp_flags & _CONTROL == _SYN  # what is announced later is no short session, nor ends UDP by flags
+        session.patient = remembered and begins and serving == member_id and not session.written
         self._open(session, vip_id, serving, client_is_hi, tcp_flags, now)
 
     def tcp_event(self, key: FlowKey, src_is_hi: bool, tcp_flags: int, now: float) -> None:
@@ -164,7 +163,7 @@ class SessionTracker:
     def member_down(self, vip_id: int, member_id: int, now: float) -> None:
         """A member is dead for a VIP: sessions it holds state for are scrapped, the others move to a substitute."""
         self._down.add((vip_id, member_id))
-        for session in list(self._load.get((vip_id, member_id), ())):
+        for session in self._load.active(vip_id, member_id):
             if session.state in (SessionState.SYN_SEEN, SessionState.ACTIVE):
                 self._move(session, now)
             else:
@@ -177,17 +176,20 @@ class SessionTracker:
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
         self._early.expire(now)
+        for session in self._patience.due(now):
+            self._want(session, now)
         for session in self._wheel.due(now):
             if session.state is SessionState.SYN_SEEN:
                 self._answer_missing(session, now)
             elif session.state is SessionState.SCRAPPED:
                 self._feed(session, SessionInput.TIMEOUT, now, CloseReason.MEMBER_DOWN)
-            elif session.refused:
+            elif session.refused or session.patient:
                 self._feed(session, SessionInput.IDLE, now, CloseReason.IDLE)
 
     def next_deadline(self) -> float | None:
         """Return when `handle_timer` wants to be called; None: not yet."""
-        return self._wheel.next_deadline()
+        deadlines = (self._wheel.next_deadline(), self._patience.next_deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def reconcile(self, present: Iterable[InstallEntry], now: float) -> None:
         """Take all entries of ``connection_table`` as just read from the switch, after a (re)connect.
@@ -220,7 +222,7 @@ class SessionTracker:
         session = self._sessions[entry.key] = Session(entry.key)
         session.vip_id, session.client_is_hi = place
         session.member_id = session.announced_member_id = entry.member_id
-        self._naming[session.vip_id, session.member_id] += 1
+        self._load.name(session)
         session.opened_at = session.asked_at = session.syn_at = session.dirty_at = now
         session.written = True
         policy = self._policies[session.vip_id]
@@ -250,7 +252,7 @@ class SessionTracker:
 
     def entries(self) -> Iterator[InstallEntry]:
         """Yield every entry that should be in ``connection_table``."""
-        return (self._wanted(session, InstallEntry) for session in self._sessions.values())
+        return (self._wanted(session, InstallEntry) for session in self._sessions.values() if not session.patient)
 
     def take_commands(self) -> list[EntryCommand]:
         """Return what must change in ``connection_table`` since the last call, one command per key, oldest first."""
@@ -276,28 +278,28 @@ class SessionTracker:
         return notices
 
     def __len__(self) -> int:
-        """Return how many sessions have entries, ended ones among them."""
+        """Return how many sessions there are, ended ones among them."""
         return len(self._sessions)
 
     def sessions_naming(self, member_id: int, vip_id: int | None = None) -> int:
         """Return how many sessions have a member, half-closed and ended ones too: of one VIP, or of all."""
-        return sum(self._naming[one, member_id] for one in (self._policies if vip_id is None else (vip_id,)))
+        return self._load.naming(self._policies if vip_id is None else (vip_id,), member_id)
 
     def vip_member_sessions(self, vip_id: int, member_id: int) -> int:
         """Return how many active sessions of a VIP a member serves."""
-        return len(self._load.get((vip_id, member_id), ()))
+        return self._load.count(vip_id, member_id)
 
     def vip_sessions(self, vip_id: int) -> int:
         """Return how many active sessions a VIP has."""
-        return self._vip_load.get(vip_id, 0)
+        return self._load.count_of_vip(vip_id)
 
     def sessions(self) -> Iterator[SessionView]:
         """Yield every session; do not feed the tracker meanwhile."""
-        return (session.view for session in self._sessions.values())
+        return (session.view() for session in self._sessions.values())
 
     def session(self, key: FlowKey) -> SessionView | None:
         """Return one session; None: there is none."""
-        return None if (session := self._sessions.get(key)) is None else session.view
+        return None if (session := self._sessions.get(key)) is None else session.view()
 
     def _open(
         self, session: Session, vip_id: int, member_id: int, client_is_hi: bool, tcp_flags: int, now: float
@@ -305,7 +307,7 @@ class SessionTracker:
         """Begin a session, also in the place of one that has ended; then replay what came too early."""
         session.vip_id = vip_id
         session.member_id = member_id
-        self._naming[vip_id, member_id] += 1
+        self._load.name(session)
         session.is_asked = member_id == session.announced_member_id
         session.client_is_hi = client_is_hi
         session.opened_at = session.asked_at = session.syn_at = now
@@ -313,7 +315,11 @@ class SessionTracker:
         session.fins = _CLIENT_FIN if tcp_flags & _FIN else 0
         state = first_state(session.key.protocol, tcp_flags)
         self._enter_load(session, state)
-        self._want(session, now)
+        if session.patient and state not in ENDED_STATES:
+            session.dirty_at = now
+            self._patience.add(session)
+        else:
+            self._want(session, now)
         if state in self._policies[vip_id].load_states:
             self._notices.append(SessionOpened(session.key, vip_id, member_id, client_is_hi, now))
         if state is SessionState.SYN_SEEN:
@@ -336,7 +342,8 @@ class SessionTracker:
 
     def _announced_again(self, session: Session, tcp_flags: int, now: float) -> None:
         """The data plane has no entry yet, or lost it; one that is closing is announced although it has one."""
-        if not self._terms(session).closing and now - session.dirty_at >= _ENTRY_DELAY:
+        is_closing = self._policies[session.vip_id].terms[session.state].closing
+        if (session.patient or not is_closing) and now - session.dirty_at >= _ENTRY_DELAY:
             session.written = False
             self._dirty.pop(session.key, None)
             self._want(session, now)
@@ -426,31 +433,29 @@ class SessionTracker:
         if state is SessionState.GONE:
             session.deadline = NEVER
             del self._sessions[session.key]
-            self._naming[session.vip_id, session.member_id] -= 1
+            self._load.release(session)
             self._dirty.setdefault(session.key, session.written)
             return
-        if policy.terms[state] != old_terms:
+        if policy.terms[state] != old_terms and (not session.patient or state is SessionState.SCRAPPED):
             self._want(session, now)
         if state is SessionState.SCRAPPED:
             self._wheel.set(session, now + policy.reset_linger)
         elif session.refused:
             self._wheel.set(session, now + _CACHE_LIFETIME)
+        elif session.patient and state in ENDED_STATES:  # no switch will call it idle
+            self._wheel.set(session, now + policy.terms[state].idle_timeout)
         else:
             session.deadline = NEVER
 
     def _enter_load(self, session: Session, state: SessionState) -> None:
         session.state = state
         if state in self._policies[session.vip_id].load_states:
-            self._load.setdefault((session.vip_id, session.member_id), {})[session] = None
-            self._vip_load[session.vip_id] = self._vip_load.get(session.vip_id, 0) + 1
+            self._load.enter(session)
 
     def _leave_load(self, session: Session, reason: CloseReason, now: float) -> None:
         """Uncount a session if it counts, and tell that it is over."""
-        load = self._load.get((session.vip_id, session.member_id), {})
-        if session not in load:
+        if not self._load.leave(session):
             return
-        del load[session]
-        self._vip_load[session.vip_id] -= 1
         duration = now - session.opened_at
         self._notices.append(SessionClosed(session.key, session.vip_id, session.member_id, reason, duration))
 
@@ -460,12 +465,8 @@ class SessionTracker:
         if to_member_id is None:
             self._feed(session, SessionInput.MEMBER_DOWN, now, CloseReason.MEMBER_DOWN)
             return
-        del self._load[session.vip_id, session.member_id][session]
-        self._load.setdefault((session.vip_id, to_member_id), {})[session] = None
         self._notices.append(SessionMoved(session.key, session.vip_id, session.member_id, to_member_id))
-        self._naming[session.vip_id, session.member_id] -= 1
-        self._naming[session.vip_id, to_member_id] += 1
-        session.member_id = to_member_id
+        self._load.move(session, to_member_id)
         session.asked_at = now
         session.is_asked = session.reported = False
         self._want(session, now)
@@ -486,14 +487,9 @@ class SessionTracker:
 
     def _want(self, session: Session, now: float) -> None:
         """Have the session's entry written."""
+        session.patient = False
         session.dirty_at = now
         self._dirty.setdefault(session.key, session.written)
 
-    def _terms(self, session: Session) -> EntryTerms:
-        return self._policies[session.vip_id].terms[session.state]
-
-    def _wanted(self, session: Session, command: type[_Entry]) -> _Entry:
-        verdict, closing, idle_timeout = self._terms(session)
-        if verdict is not Verdict.FORWARD:
-            return command(session.key, verdict, 0, False, False, idle_timeout)
-        return command(session.key, verdict, session.member_id, session.client_is_hi, closing, idle_timeout)
+    def _wanted(self, session: Session, command: type[Entry]) -> Entry:
+        return session.entry(command, *self._policies[session.vip_id].terms[session.state])

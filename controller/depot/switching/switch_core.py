@@ -232,10 +232,10 @@ class SwitchCore:
         """The data plane's digests, by their name in `depot.p4`."""
         if name == "new_flow_t":
             new_flow = self._tracker.new_flow
-            for lo, hi, port_lo, port_hi, protocol, client_is_hi, flags, vip_id, member_id in samples:
+            for lo, hi, port_lo, port_hi, protocol, client_is_hi, flags, vip_id, member_id, cached in samples:
                 key = FlowKey(lo, port_lo, hi, port_hi, protocol)
                 self._named(vip_id, member_id, now)
-                new_flow(key, vip_id, member_id, client_is_hi == 1, flags, now)
+                new_flow(key, vip_id, member_id, client_is_hi == 1, flags, now, remembered=cached == 1)
         elif name == "tcp_event_t":
             tcp_event = self._tracker.tcp_event
             for lo, hi, port_lo, port_hi, src_is_hi, flags in samples:

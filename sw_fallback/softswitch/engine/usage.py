@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from softswitch.program import Program
 from softswitch.program.expressions import (
     VALID_FIELD,
     AnyHeader,
     Binary,
+    BinaryOp,
+    Constant,
     Expression,
     FieldRef,
     HeaderRef,
     StackElement,
     StackElementField,
     StackLastField,
+    children,
     walk,
 )
 from softswitch.program.parsers import Advance, Execute, Extract, ExtractStack, ExtractVarbit, SetField, Verify
@@ -57,8 +60,8 @@ class Usage:
     def __init__(self, program: Program, also_read: Sequence[Expression] = ()) -> None:
         """`also_read`: expressions beside the program that want its fields, as the filters of a trace do."""
         self._program = program
-        self.reads: set[tuple[str, str]] = set()
-        """Fields whose value something depends on, other than emission."""
+        self.lowest_bits: dict[tuple[str, str], int] = {}
+        """Fields whose value something depends on, other than emission, and the lowest bit that it depends on."""
         self.writes: set[tuple[str, str]] = set()
         """Fields that are assigned to."""
         self.extracted: set[str] = set()
@@ -79,6 +82,11 @@ class Usage:
         self._controls()
         self._others()
 
+    @property
+    def reads(self) -> Set[tuple[str, str]]:
+        """Fields whose value something depends on, other than emission."""
+        return self.lowest_bits.keys()
+
     def reads_intrinsic(self, name: str) -> bool:
         """Whether anything depends on a standard metadata field."""
         field = self._program.intrinsic(name)
@@ -97,17 +105,21 @@ class Usage:
                     yield from flatten((operation.statement,))
 
     def _read(self, expression: Expression) -> None:
+        for key, bit in _slices(expression, 0):
+            self._note(key, bit)
         for part in walk(expression):
             match part:
-                case FieldRef(header, field):
-                    self.reads.add((header, field))
                 case StackLastField(stack, field) | StackElementField(stack, _, field):
-                    self.reads.update((member, field) for member in self._program.stacks[stack].members)
+                    for member in self._program.stacks[stack].members:
+                        self._note((member, field), 0)
                 case Binary(_, HeaderRef() | StackElement() as left, HeaderRef() | StackElement() as right):
                     self._read_whole(left)
                     self._read_whole(right)
                 case _:
                     pass
+
+    def _note(self, key: tuple[str, str], bit: int) -> None:
+        self.lowest_bits[key] = min(bit, self.lowest_bits.get(key, bit))
 
     def _members(self, header: AnyHeader) -> tuple[str, ...]:
         if isinstance(header, HeaderRef):
@@ -117,7 +129,8 @@ class Usage:
 
     def _read_whole(self, header: AnyHeader) -> None:
         for member in self._members(header):
-            self.reads.update((member, field.name) for field in self._program.headers[member].type.fields)
+            for field in self._program.headers[member].type.fields:
+                self._note((member, field.name), 0)
 
     def _write_whole(self, header: AnyHeader) -> None:
         for member in self._members(header):
@@ -256,4 +269,18 @@ class Usage:
             intrinsic = self._program.intrinsic(name)
             if intrinsic is not None:
                 self._read(intrinsic)
-        self.reads = {(header, field) for header, field in self.reads if field != VALID_FIELD}
+        self.lowest_bits = {key: bit for key, bit in self.lowest_bits.items() if key[1] != VALID_FIELD}
+
+
+def _slices(expression: Expression, lowest: int) -> Iterator[tuple[tuple[str, str], int]]:
+    """The fields in an expression of which the bits from `lowest` on are wanted, and the lowest bit wanted of each."""
+    match expression:
+        case FieldRef(header, field):
+            yield (header, field), lowest
+        case Binary(BinaryOp.SHIFT_RIGHT, part, Constant(count)) if count >= 0:
+            yield from _slices(part, lowest + count)
+        case Binary(BinaryOp.AND, part, Constant(mask)) | Binary(BinaryOp.AND, Constant(mask), part) if mask > 0:
+            yield from _slices(part, max(lowest, (mask & -mask).bit_length() - 1))
+        case _:
+            for child in children(expression):
+                yield from _slices(child, 0)

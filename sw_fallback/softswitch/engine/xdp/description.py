@@ -4,6 +4,8 @@
     cells       CPUs that count apart
     tables      by name: stem (of its maps' names), index (how rows are found: exact, trie, vectors), hash (a sample of
                 how an exact one hashes), size, rows and buckets (entries of these maps), profile, words (of the key),
+                homes (where row 0 says how many buckets keys hash to; only of an index that grows: there an entry may
+                have two slots),
                 key (fields in order: name, kind, width, mask, and where in the key's words), row (offsets) and actions
                 (by name: number, and parameters as name, width, offset in the row, bytes)
     registers   by name: stem, width, size
@@ -25,6 +27,7 @@ from softswitch.engine.xdp.lookups import TableLookups
 from softswitch.engine.xdp.memory import bucket_count, row_count
 from softswitch.engine.xdp.memory.keys import hash_sample
 from softswitch.engine.xdp.memory.prefix import PREFIX_ENTRIES
+from softswitch.engine.xdp.sizes import HOMES_AT, first_homes
 from softswitch.program.controls import MatchKind, Table
 
 __all__ = ["FORMAT", "Description", "describe", "is_durable"]
@@ -80,13 +83,16 @@ def _table(context: Context, table: Table, row: RowLayout) -> Description:
                 for parameter, (offset, size) in zip(action.parameters, layout.offsets, strict=True)
             ],
         }
+    buckets = bucket_count(table.size) if table.kind is MatchKind.EXACT else None
+    grows = buckets is not None and first_homes(buckets) < buckets
     return {
         "stem": context.names.object(table.name),
         "index": _index(table),
         "hash": hash_sample(KeyLayout(table.key)) if table.kind is MatchKind.EXACT else None,
         "size": table.size,
         "rows": row_count(table.size),
-        "buckets": bucket_count(table.size) if table.kind is MatchKind.EXACT else None,
+        "buckets": buckets,
+        **({"homes": HOMES_AT} if grows else {}),
         "profile": table.profile,
         "words": KeyLayout(table.key).words,
         "key": [

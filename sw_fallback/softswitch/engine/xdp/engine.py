@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import secrets
 import struct
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -26,6 +25,7 @@ from softswitch.engine.xdp.legacy import Legacy, digest_of
 from softswitch.engine.xdp.memory import Inheritance, Mirrors
 from softswitch.engine.xdp.resume import Resume
 from softswitch.engine.xdp.source import generate
+from softswitch.engine.xdp.timestamps import exact_now, takes_ticks, tick_now
 from softswitch.engine.xdp.timing import ProgramTiming
 from softswitch.engine.xdp.traced import TracedProgram
 from softswitch.engine.xdp.undelivered import Reason, Undelivered
@@ -150,7 +150,12 @@ class XdpEngine:
     @property
     def clock(self) -> Callable[[], int]:
         """CLOCK_MONOTONIC in nanoseconds."""
-        return time.monotonic_ns
+        return exact_now
+
+    @property
+    def packet_clock(self) -> Callable[[], int]:
+        """As `KernelEngine`."""
+        return tick_now if takes_ticks(self._source.context) else exact_now
 
     @property
     def program(self) -> int:

@@ -10,8 +10,9 @@ from softswitch.engine.xdp.deparsing import DeparserWriter
 from softswitch.engine.xdp.expressions import Expressions
 from softswitch.engine.xdp.parsing import ParserWriter
 from softswitch.engine.xdp.places import find_places
-from softswitch.engine.xdp.state import TIMESTAMPS, StateLayout, needs_moment
+from softswitch.engine.xdp.state import StateLayout
 from softswitch.engine.xdp.terms import WORD
+from softswitch.engine.xdp.timestamps import TIMESTAMPS, needs_moment, takes_ticks
 from softswitch.engine.xdp.traces import Traces
 from softswitch.engine.xdp.writer import Writer
 from softswitch.program.parsers import Execute
@@ -109,6 +110,8 @@ class EntryWriter:
             self._traces.constants()
             self._paste("trace_steps.h")
         if needs_moment(self._context):
+            line("")
+            line(f"#define clock_of_packets bpf_ktime_get_{'coarse_' if takes_ticks(self._context) else ''}ns")
             self._paste("timestamps.h")
 
     def _paste(self, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from softswitch.engine.xdp.layout import KeyLayout
-from softswitch.engine.xdp.sizes import MAX_VECTOR_ENTRIES, PREFIX_ENTRIES, bucket_count, row_count
+from softswitch.engine.xdp.sizes import MAX_VECTOR_ENTRIES, PREFIX_ENTRIES, bucket_count, first_homes, row_count
 from softswitch.errors import UnsupportedConstruct
 from softswitch.program.controls import MatchKind, Table
 
@@ -133,7 +133,8 @@ def index_text(table: Table, stem: str) -> IndexText:
     key = KeyLayout(table.key)
     if table.kind is MatchKind.EXACT:
         buckets = bucket_count(table.size)
-        call = f"exact_find(&{stem}_buckets, {buckets}, &{stem}_rows, {row_count(table.size)}, key, {key.words})"
+        find = "exact_find" if first_homes(buckets) == buckets else "growing_find"
+        call = f"{find}(&{stem}_buckets, {buckets}, &{stem}_rows, {row_count(table.size)}, key, {key.words})"
         return IndexText((f"TABLE_BUCKETS({stem}, {buckets});",), call)
     layout = VectorLayout(table)
     is_prefix = table.kind is MatchKind.LPM

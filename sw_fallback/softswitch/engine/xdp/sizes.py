@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from softswitch.program.controls import ActionProfile, Table
 
 __all__ = [
+    "HOMES_AT",
     "MAX_VECTOR_ENTRIES",
     "PREFIX_ENTRIES",
     "bucket_count",
+    "first_homes",
     "profile_counts",
     "row_count",
     "vector_count",
@@ -19,6 +21,12 @@ MAX_VECTOR_ENTRIES = 16384
 """Entries that a program's verifier can be asked to look through; twice 64 bytes for each and each byte of the key."""
 PREFIX_ENTRIES = 256
 """As many as vectors hold (`tables.h`)."""
+HOMES_AT = 8
+"""Where row 0 of a table whose index grows says how far it has (`tables.h`)."""
+_FIXED = 1 << 14
+"""Buckets of an index that does not grow, at most: 512 KB, those of 64 Ki entries, fit into a core's own cache."""
+_FIRST = 256
+"""Homes of an index that grows, when the table is empty: 8 KB."""
 _SPARE = 2048
 """Rows beyond those that a table's size asks for: a wait of some 8 ms for so many changes is 4 µs for each."""
 _SEATS = 1 << 16
@@ -33,6 +41,11 @@ def row_count(size: int, *, changes: bool = True) -> int:
 def bucket_count(size: int) -> int:
     """Buckets of a table of `size` entries: a power of two."""
     return 1 << max(0, (size - 1).bit_length() - 2)
+
+
+def first_homes(buckets: int) -> int:
+    """How many of a table's buckets are homes while it is empty; fewer than all: its index grows."""
+    return buckets if buckets <= _FIXED else _FIRST
 
 
 def vector_count(size: int) -> int:

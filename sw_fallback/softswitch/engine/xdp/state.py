@@ -13,17 +13,16 @@ from softswitch.engine.xdp.context import Context
 from softswitch.engine.xdp.layout import size_of
 from softswitch.engine.xdp.places import Places, has_place
 from softswitch.engine.xdp.terms import WORD, literal, words_of
+from softswitch.engine.xdp.timestamps import needs_moment
 from softswitch.engine.xdp.traces import kept_notes, zeroed_notes
 from softswitch.engine.xdp.writer import Writer
 from softswitch.program.expressions import Constant, FieldRef
-from softswitch.program.statements import Assert, EmitDigest, Random, Recirculate, Resubmit, Truncate
+from softswitch.program.statements import Assert, EmitDigest, Recirculate, Resubmit, Truncate
 
-__all__ = ["FRESH", "TIMESTAMPS", "Member", "StateLayout", "keeps_place", "needs_moment"]
+__all__ = ["FRESH", "Member", "StateLayout", "keeps_place"]
 
 FRESH = 0xFFFF
 """The place of a header that is not in the frame as it arrived."""
-TIMESTAMPS = ("ingress_global_timestamp", "egress_global_timestamp", "enq_timestamp")
-"""Standard metadata with the time, in microseconds since the program was loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +136,6 @@ def _digested(member: FieldRef | Constant) -> tuple[int, bool]:
     if isinstance(member, Constant):
         return len(literal(member.value).words), member.value < 0
     return words_of(member.width), member.signed
-
-
-def needs_moment(context: Context) -> bool:
-    """Whether the exact time may be asked for."""
-    timestamps = any(context.usage.reads_intrinsic(name) for name in TIMESTAMPS)
-    return timestamps or bool(context.program.meters) or Random in context.usage.kinds
 
 
 def _requests(context: Context) -> Iterator[Member]:

@@ -88,7 +88,10 @@ class TableReader:
         return 0 if self._hit_at is None else self._words[(number * self._stride + self._hit_at) >> 3]
 
     def rows(self) -> Iterator[Found]:
-        """Every entry, in no order. Raises LookupError for an action that this process does not know."""
+        """Every entry, in no order; one of an exact table perhaps twice.
+
+        Raises LookupError for an action that this process does not know.
+        """
         if self._table["index"] == "exact":
             return self._exact_rows()
         return self._prefix_rows()

@@ -149,14 +149,18 @@ class RowMirror(ABC):
             packets, octets = self.rows.cleared(row.place)
             self._ledger.keep(row.place, row.packets - packets, row.octets - octets)
 
-    def adopt(self, found: Sequence[Found]) -> None:
-        """These entries are there already, and packets meet them. The default action stays until `settle`."""
+    def adopt(self, found: Sequence[Found]) -> Sequence[Found]:
+        """These entries are there already, and packets meet them. The default action stays until `settle`.
+
+        Returned is what counts: an entry may be found in two places.
+        """
         self.rows.adopt([row.place for row, _ in found])
         self._count = len(found)
         self._is_settled = False
         if self.rows.layout.meter_at is not None:
             for row, _ in found:
                 row.meter = configured_meter(self.rows.memory, self.rows.meter_at(row.place))
+        return found
 
     def settle(self) -> None:
         """Let the default action be what it was set to since `adopt`."""

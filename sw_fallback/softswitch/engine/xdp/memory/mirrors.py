@@ -137,8 +137,7 @@ class Mirrors:
         self.tables[table.name] = mirror
         if inherited is not None:
             found = list(TableReader(inherited, self._inheritance.maps, shared.ledger, shared.numbers).rows())
-            mirror.adopt(found)
-            for row, _ in found:
+            for row, _ in mirror.adopt(found):
                 store.index.add(row.raw, row)
             store.is_inherited = True
         else:

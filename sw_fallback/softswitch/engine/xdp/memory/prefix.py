@@ -44,11 +44,11 @@ class PrefixMirror(DeferredMirror):
         """Row number (zero: to be deleted) by key of the trie, and whether the trie has the key."""
         self._uses_trie = False
 
-    def adopt(self, found: Sequence[Found]) -> None:
-        super().adopt(found)
+    def adopt(self, found: Sequence[Found]) -> Sequence[Found]:
         self._rows = {row: None for row, _ in found}
         self._uses_trie = len(found) > self._vectors.capacity
         self._is_changed = not self._uses_trie  # the vectors may be older than the trie
+        return super().adopt(found)
 
     def close(self) -> None:
         """Let go of the memory; nothing else may be done afterwards."""

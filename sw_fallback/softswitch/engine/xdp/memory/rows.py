@@ -75,6 +75,8 @@ class RowMemory:
         self.memory = rows.memory()
         self.words = self.memory.cast("Q")
         self.halves = self.memory.cast("I")
+        self.count = rows.max_entries
+        """Rows that there are memory for, row 0 among them."""
         self._name = rows.name
         self._formats = {numbers[name]: _Format(layout, item) for name, item in layout.arguments.items()}
         self._indirect = _Format(layout, None)

@@ -2,8 +2,8 @@
  * Tables in memory that user space writes and programs read without locks. softswitch/engine/xdp/memory/ is the other
  * side; what lies where is said here and nowhere else.
  *
- * Rows are an array map. Row 0 is no row: its first word is the number of the row that a miss runs, or zero. A row is
- * filled before its number is put where programs find it, is not changed while they may find it, and is used again
+ * Rows are an array map. Row 0 is no row: its first word is the number of the row that a miss runs, or zero, and at
+ * HOMES_AT an exact table whose index grows says how far it has grown. A row is filled before its number is put where programs find it, is not changed while they may find it, and is used again
  * only after a grace period (membarrier). This counts on stores being seen in the order they are made (x86, or the
  * address dependency from a number to its row elsewhere).
  *
@@ -86,6 +86,11 @@ static __always_inline void count_at(void *counters, u32 index, u32 octets)
 /*
  * A slot has a row's number in its low bits, as many as the rows need, and above them the same bits of the key's hash,
  * the topmost one always set; zero is an empty slot. A row that finds its bucket full goes to one of the next BUCKET_REACH.
+ *
+ * The bucket that a key hashes to is its home. Of a small table all buckets are homes. The index of a large one grows
+ * with its entries by linear hashing (Litwin, VLDB 1980), or else a table with few entries would have them, and with
+ * them the misses of all other keys, in as many cache lines as a full one. Its homes are the buckets below a number that
+ * user space raises one by one, each time putting the rows that move at their new place too before it says so.
  */
 struct bucket {
 	u32 slots[7];
@@ -125,18 +130,40 @@ static __always_inline u32 mask_for(const u32 count)
 	return count > 1 ? 0xffffffffu >> __builtin_clz(count - 1) : 0;
 }
 
-/* The row with this key, which is the row's first `words` words, or NULL. Counts are the maps' sizes: constants. */
-static __always_inline void *exact_find(void *buckets, const u32 bucket_count, void *rows, const u32 row_count,
-					const u64 *key, const u32 words)
+#define HOMES_AT 8
+
+/*
+ * The home of keys with this hash, in an index that grows. What row 0 says is one word, so that it is read whole: how
+ * many homes there are, and above it the least power of two that is not less, minus one. A bucket of as many bits of the
+ * hash that is no home yet is still in one with the home of one bit less.
+ */
+static __always_inline u32 home_of(void *rows, const u64 hash)
+{
+	u32 first = 0;
+	const u8 *row = bpf_map_lookup_elem(rows, &first);
+	u64 grown, mask, home, is_home;
+
+	if (!row)
+		return 0;
+	grown = *(const volatile u64 *)(row + HOMES_AT);
+	mask = grown >> 32;
+	home = hash >> 32 & mask;
+	is_home = (s64)(home - (u32)grown) >> 63; /* all bits or none */
+	barrier_var(is_home); /* or clang makes a jump of it, as likely taken as not */
+	return home & (mask >> 1 | is_home);
+}
+
+/* exact_find from this home on. */
+static __always_inline void *find_from(void *buckets, const u32 bucket_count, void *rows, const u32 row_count,
+				       const u64 *key, const u32 words, const u64 hash, const u32 home)
 {
 	const u32 numbers = mask_for(row_count);
-	const u64 hash = hash_of(key, words);
 	const u32 tag = ((u32)hash | 1u << 31) & ~numbers;
 	u32 reach = 0;
 
 #pragma clang loop unroll(disable)
 	for (u32 further = 0; further <= BUCKET_REACH; further++) {
-		u32 index = ((u32)(hash >> 32) + further) & (bucket_count - 1);
+		u32 index = (home + further) & (bucket_count - 1);
 		struct bucket *bucket = bpf_map_lookup_elem(buckets, &index);
 
 		if (!bucket)
@@ -165,6 +192,24 @@ static __always_inline void *exact_find(void *buckets, const u32 bucket_count, v
 			return NULL;
 	}
 	return NULL;
+}
+
+/* The row with this key, which is the row's first `words` words, or NULL. Counts are the maps' sizes: constants. */
+static __always_inline void *exact_find(void *buckets, const u32 bucket_count, void *rows, const u32 row_count,
+					const u64 *key, const u32 words)
+{
+	const u64 hash = hash_of(key, words);
+
+	return find_from(buckets, bucket_count, rows, row_count, key, words, hash, hash >> 32);
+}
+
+/* The same where the index grows. */
+static __always_inline void *growing_find(void *buckets, const u32 bucket_count, void *rows, const u32 row_count,
+					  const u64 *key, const u32 words)
+{
+	const u64 hash = hash_of(key, words);
+
+	return find_from(buckets, bucket_count, rows, row_count, key, words, hash, home_of(rows, hash));
 }
 
 /* ---- Ternary, range and optional fields, few prefixes: bit vectors ---- */

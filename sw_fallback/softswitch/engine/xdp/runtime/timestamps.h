@@ -1,8 +1,11 @@
-/* The exact time, asked for once in a packet's pass. */
+/*
+ * The time of a packet, asked for once in its pass. Wants from the generator: clock_of_packets, which tells the exact
+ * nanoseconds of CLOCK_MONOTONIC or, where the program reads no more than that, those of the kernel's last tick.
+ */
 static __always_inline u64 packet_time(struct state *s)
 {
 	if (!s->moment)
-		s->moment = bpf_ktime_get_ns();
+		s->moment = clock_of_packets();
 	return s->moment;
 }
 
