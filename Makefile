@@ -34,8 +34,9 @@ $(SHELL_VENV)/.setup-stamp: constraints-p4runtime-shell.txt
 	$(SHELL_VENV)/bin/pip install -q --disable-pip-version-check -c $< p4runtime-shell
 	@touch $@
 
-demo: setup ## real HTTP over a real switch, a member dying and coming back (root; DEMO_ARGS="--target bmv2")
+demo: setup ## real HTTP over real switches: members die and come back; a cluster of proxies (root; DEMO_ARGS="--target bmv2")
 	$(BIN)/depot demo $(DEMO_ARGS)
+	$(BIN)/depot demo cluster $(DEMO_ARGS)
 
 test: setup $(SHELL_VENV)/.setup-stamp ## everything: units, servers, packet tests on every target, whole systems
 	$(BIN)/python -m pytest -rs

@@ -13,12 +13,15 @@ import pytest
 
 from depot import config
 from depot.address import format_address
-from depot.demo import main
+from depot.demo import cluster_network, farm_network, main
 from depot.demo.clients import LoadReport, parse_wrk, spread, url
 from depot.demo.configuration import Service, configuration
 from depot.demo.kernel import counter, listens, received_bytes
 from depot.demo.lab import LabError, missing_programs, wait_until
+from depot.demo.member import certificates, member_configuration
+from depot.demo.proxied import parse_answer
 from depot.demo.screen import Finding, Screen, findings_as_json
+from depot.demo.squid import Request, parse_requests
 
 WRK = """\
 Running 2s test @ http://203.0.113.80/
@@ -71,10 +74,56 @@ def test_configuration_is_one_the_depot_takes() -> None:
     assert format_address(read.vips[0].health.source or 0) == "10.2.0.250"
 
 
+def test_a_member_on_its_own_and_one_of_a_cluster_are_ones_the_depot_takes() -> None:
+    a, b = cluster_network.SITES
+    alone = config.parse(member_configuration(a, [b], cluster_network.OFFICE, Path("/tmp/a"), None), "depot.toml")
+    assert alone.cluster is None
+    assert alone.vips[0].transparent
+    text = member_configuration(
+        a, [b], cluster_network.OFFICE, Path("/tmp/a"), certificates(Path("/tmp"), "a"), "affinity"
+    )
+    read = config.parse(text, "depot.toml")
+    assert read.cluster is not None
+    assert [peer.name for peer in read.cluster.peers] == ["b"]
+    assert [policy.to for policy in read.policies] == [read.vips[0].name]
+
+
+def test_every_site_of_a_farm_is_a_member_that_the_depot_takes() -> None:
+    b, c = farm_network.SITES
+    for site, other in ((b, c), (c, b)):
+        text = member_configuration(site, [other], farm_network.OFFICE, Path("/tmp/a"), certificates(Path(), site.name))
+        assert config.parse(text, "depot.toml").cluster is not None
+
+
+def test_what_squid_logs_is_read_up_to_a_line_half_written() -> None:
+    lines = [
+        "1795839277.177 10.1.0.11 198.51.100.80 200 http://198.51.100.80/",
+        "1795839277.577 10.12.0.250 - 0 error:transaction-end-before-headers",
+        "1795839279.177 fd00:1::11 - 503 http://[2001:db8:100::80]/",
+        "1795839279.3 fd00:1",
+    ]
+    assert list(parse_requests(lines)) == [
+        Request(1795839277.177, "10.1.0.11", "198.51.100.80", 200, "http://198.51.100.80/"),
+        Request(1795839279.177, "fd00:1::11", "-", 503, "http://[2001:db8:100::80]/"),
+    ]
+
+
+def test_an_answer_tells_who_passed_it_on() -> None:
+    good = parse_answer("200|0.010|1.1 squidb (squid/5.7), 1.1 downstream (squid/5.7)|server|")
+    assert (good.served, good.proxies, good.outcome) == (True, ("squidb", "downstream"), "200")
+    refused = parse_answer("503|2.150|1.1 squida (squid/5.7)||")
+    assert (refused.served, refused.outcome) == (False, "HTTP 503 by squida")
+    nothing = parse_answer("000|8.001|||Operation timed out | after 8001 milliseconds")
+    assert (nothing.served, nothing.outcome) == (False, "Operation timed out | after 8001 milliseconds")
+
+
 def test_printed_configuration_is_an_example_that_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--print-config"]) == 0
     read = config.parse(capsys.readouterr().out, "depot.toml")
     assert {(vip.mode.value, len(vip.members)) for vip in read.vips} == {("nat", 3), ("dsr", 3)}
+    assert main(["cluster", "--print-config"]) == 0
+    read = config.parse(capsys.readouterr().out, "depot.toml")
+    assert read.cluster is not None
 
 
 def test_closing_table_and_json() -> None:

@@ -8,8 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Box:
 
     lab: Lab
     """Where they run."""
-    target: Target
+    target: Target = Target.SOFTSWITCH
     """Which switch."""
     switch_address: str = SWITCH_ADDRESS
     """Where the controller finds the switch."""
@@ -75,6 +75,14 @@ class Box:
     """Of the software switch."""
     options: tuple[str, ...] = ()
     """More arguments for the software switch."""
+    namespace: str = DEPOT
+    """Where both run."""
+    interfaces: Mapping[int, str] = field(default_factory=lambda: {port.number: port.interface for port in PORTS})
+    """The switch's ports, by number."""
+    label: str = ""
+    """What its files and processes begin with, where there are several depots."""
+    switch_starts: int = 0
+    """How often the switch was started."""
     switch: Process | None = None
     """The switch program, once started."""
     controller: Process | None = None
@@ -85,12 +93,12 @@ class Box:
     @property
     def config_file(self) -> Path:
         """The controller's configuration."""
-        return self.lab.folder / "depot.toml"
+        return self.lab.folder / f"{self.label}depot.toml"
 
     @property
     def socket(self) -> Path:
         """Where the controller listens for the command line."""
-        return self.lab.folder / "depot.sock"
+        return self.lab.folder / f"{self.label}depot.sock"
 
     def configure(self, services: Iterable[Service]) -> None:
         """Write the configuration; a running controller reads it at `reload`."""
@@ -98,16 +106,18 @@ class Box:
 
     def start_switch(self) -> None:
         """Start the switch; returns when its P4Runtime server listens. Raises LabError."""
-        ports = [word for port in PORTS for word in ("-i", f"{port.number}@{port.interface}")]
+        ports = [word for number, name in self.interfaces.items() for word in ("-i", f"{number}@{name}")]
         server = ["--grpc-server-addr", SWITCH_ADDRESS, "--cpu-port", str(_CPU_PORT)]
         if self.target is Target.BMV2:
-            events = f"ipc://{self.lab.folder}/bmv2-notifications.ipc"
+            events = f"ipc://{self.lab.folder}/{self.label}bmv2-notifications.ipc"
             argv = [self.target.program, "--no-p4", *ports, "--device-id", "1", "--notifications-addr", events]
             argv += ["--", *server]
         else:
             engine = ["--engine", self.engine.value, *self.options]
             argv = [program(self.target.program), *ports, "--device-id", "1", *engine, *server]
-        self.switch = switch = self.lab.start(DEPOT, "switch", *argv)
+        self.switch_starts += 1
+        name = f"{self.label}switch" + (f"-{self.switch_starts}" if self.switch_starts > 1 else "")
+        self.switch = switch = self.lab.start(self.namespace, name, *argv)
         port = int(SWITCH_ADDRESS.rpartition(":")[2])
 
         def ready() -> bool:
@@ -127,7 +137,7 @@ class Box:
         """Start `depot run`; returns when the switch holds all it should. Raises LabError."""
         self.starts += 1
         argv = [program("depot"), "run", "-c", str(self.config_file)]
-        self.controller = self.lab.start(DEPOT, f"controller-{self.starts}", *argv)
+        self.controller = self.lab.start(self.namespace, f"{self.label}controller-{self.starts}", *argv)
         self.wait_in_sync()
 
     def wait_in_sync(self, seconds: float = _START_SECONDS) -> None:
@@ -151,6 +161,13 @@ class Box:
             raise LabError("the controller does not run")
         self.controller.kill()
         self.controller = None
+
+    def kill_switch(self) -> None:
+        """kill -9."""
+        if self.switch is None:
+            raise LabError("the switch does not run")
+        self.switch.kill()
+        self.switch = None
 
     def stop_controller(self) -> None:
         """Ask it to end, as a service manager does."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from depot.demo.network import HEALTH_SOURCE, MEMBERS, PORTS, Host
 
-__all__ = ["QUICK_CHECKS", "SWITCH_ADDRESS", "Service", "configuration"]
+__all__ = ["QUICK_CHECKS", "SWITCH_ADDRESS", "Service", "configuration", "toml_table"]
 
 SWITCH_ADDRESS = "127.0.0.1:9559"
 """The switch's P4Runtime server, in the depot's own namespace."""
@@ -48,13 +48,13 @@ class Service:
 def configuration(services: Iterable[Service], socket: Path, switch_address: str = SWITCH_ADDRESS) -> str:
     """The file for `depot run -c`: one switch with the lab's two ports, and these services."""
     parts = [
-        _table("[depot]", {"name": "lab", "socket": str(socket)}),
-        _table("[[switch]]", {"name": "edge", "address": switch_address, "device_id": 1}),
+        toml_table("[depot]", {"name": "lab", "socket": str(socket)}),
+        toml_table("[[switch]]", {"name": "edge", "address": switch_address, "device_id": 1}),
     ]
     for port in PORTS:
         addresses = [f"{port.ipv4}/24", f"{port.ipv6}/64"]
         values = {"number": port.number, "mac": port.mac, "addresses": addresses}
-        parts.append(_table("[[switch.port]]", values, note=f"towards the {port.lan}"))
+        parts.append(toml_table("[[switch.port]]", values, note=f"towards the {port.lan}"))
     for service in services:
         parts += _service(service)
     return "\n".join(parts)
@@ -62,21 +62,22 @@ def configuration(services: Iterable[Service], socket: Path, switch_address: str
 
 def _service(service: Service) -> list[str]:
     values: dict[str, object] = {"name": service.name, "address": service.address, "port": service.port}
-    parts = [_table("[[vip]]", values | {"mode": service.mode} | dict(service.settings))]
+    parts = [toml_table("[[vip]]", values | {"mode": service.mode} | dict(service.settings))]
     if service.health:
         source = HEALTH_SOURCE.address(service.family)
-        parts.append(_table("[vip.health]", dict(service.health) | {"source": source}))
+        parts.append(toml_table("[vip.health]", dict(service.health) | {"source": source}))
     for host in service.members:
         member: dict[str, object] = {"name": host.name, "address": host.address(service.family)}
         if service.member_port is not None:
             member["port"] = service.member_port
         if host.name in service.weights:
             member["weight"] = service.weights[host.name]
-        parts.append(_table("[[vip.member]]", member))
+        parts.append(toml_table("[[vip.member]]", member))
     return parts
 
 
-def _table(header: str, values: Mapping[str, object], note: str = "") -> str:
+def toml_table(header: str, values: Mapping[str, object], note: str = "") -> str:
+    """One table of a TOML file; `note` is a remark beside its header."""
     title = f"{header}  # {note}" if note else header
     return "\n".join([title, *(f"{key} = {_value(value)}" for key, value in values.items())]) + "\n"
 

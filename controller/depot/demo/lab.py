@@ -64,6 +64,8 @@ class Process:
     """The program itself; `ip netns exec` becomes it, so the pid is the program's."""
     log: Path
     """What it wrote to standard output (unless that is a pipe) and standard error."""
+    ending: signal.Signals = signal.SIGTERM
+    """What asks it to end when the lab does."""
 
     @property
     def pid(self) -> int:
@@ -171,11 +173,17 @@ class Lab:
         return _run(self._inside(namespace, argv), seconds=seconds)
 
     def start(
-        self, namespace: str, name: str, *argv: str, stdout: int | None = None, stdin: int | None = None
+        self,
+        namespace: str,
+        name: str,
+        *argv: str,
+        stdout: int | None = None,
+        stdin: int | None = None,
+        ending: signal.Signals = signal.SIGTERM,
     ) -> Process:
         """Start a program in a namespace. Output goes to its log, standard output elsewhere if `stdout` says so.
 
-        Its standard input is empty unless `stdin` is subprocess.PIPE.
+        Its standard input is empty unless `stdin` is subprocess.PIPE. `ending` is the signal that ends it with the lab.
         """
         log = self.folder / f"{name}.log"
         with log.open("ab") as sink:
@@ -187,7 +195,7 @@ class Lab:
                 start_new_session=True,
                 cwd=self.folder,
             )
-        process = Process(name, namespace, popen, log)
+        process = Process(name, namespace, popen, log, ending)
         self.processes.append(process)
         return process
 
@@ -200,7 +208,7 @@ class Lab:
         """End the processes, remove namespaces (and with them all links) and the folder; twice is no error."""
         with _undisturbed():
             for process in reversed(self.processes):
-                process.signal(signal.SIGTERM)
+                process.signal(process.ending)
             deadline = time.monotonic() + _KILL_WAIT
             while any(process.running for process in self.processes) and time.monotonic() < deadline:
                 time.sleep(0.02)

@@ -23,8 +23,11 @@ __all__ = [
     "CLIENTS",
     "DEPOT",
     "HEALTH_SOURCE",
+    "LAN_SPACE",
     "MEMBERS",
+    "NO_IPV6",
     "PORTS",
+    "QUIET",
     "Host",
     "SwitchPort",
     "build_network",
@@ -67,7 +70,8 @@ class SwitchPort:
 
 
 DEPOT = "depot"
-_LAN_SPACE = "lan"
+LAN_SPACE = "lan"
+"""The namespace of the bridges."""
 _ROUTER = "router"
 _CLIENTS_LAN = "clients"
 _MEMBERS_LAN = "members"
@@ -93,7 +97,7 @@ _ROUTER_LEGS = {
     _MEMBERS_LAN: Host(_ROUTER, "10.2.0.254", "fd00:2::254"),
 }
 
-_QUIET = {
+QUIET = {
     "ipv6/conf/default/accept_dad": 0,
     "ipv6/conf/default/accept_ra": 0,
     "ipv6/conf/default/autoconf": 0,
@@ -102,28 +106,28 @@ _QUIET = {
     "ipv4/conf/default/rp_filter": 0,
 }
 """No autoconfiguration, no waiting for duplicate addresses; asymmetric ways are what direct server return is."""
-_NO_IPV6 = {"ipv6/conf/all/disable_ipv6": 1, "ipv6/conf/default/disable_ipv6": 1}
+NO_IPV6 = {"ipv6/conf/all/disable_ipv6": 1, "ipv6/conf/default/disable_ipv6": 1}
 _DSR_ARP = {"ipv4/conf/all/arp_ignore": 1, "ipv4/conf/all/arp_announce": 2}
 """A member has the VIP on its loopback and must not answer or speak for it on the LAN."""
 
 
 def build_network(lab: Lab, members: Sequence[Host] = MEMBERS) -> None:
     """Make all namespaces and join them. Raises LabError."""
-    lab.add_namespace(_LAN_SPACE, _NO_IPV6)
+    lab.add_namespace(LAN_SPACE, NO_IPV6)
     for lan in (_CLIENTS_LAN, _MEMBERS_LAN):
         lab.ip(
-            _LAN_SPACE,
+            LAN_SPACE,
             f"link add name {lan} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
             f"link set {lan} up",
         )
     _build_depot(lab)
     _build_router(lab)
     for host in CLIENTS:
-        lab.add_namespace(host.name, _QUIET)
+        lab.add_namespace(host.name, QUIET)
         _plug(lab, host, "eth0", _CLIENTS_LAN)
         _route_by_default(lab, host.name, PORTS[0].ipv4, PORTS[0].ipv6)
     for host in members:
-        lab.add_namespace(host.name, _QUIET | _DSR_ARP)
+        lab.add_namespace(host.name, QUIET | _DSR_ARP)
         _plug(lab, host, "eth0", _MEMBERS_LAN)
         _route_by_default(lab, host.name, PORTS[1].ipv4, PORTS[1].ipv6)
         leg = _ROUTER_LEGS[_MEMBERS_LAN]
@@ -141,9 +145,9 @@ def give_vip(lab: Lab, member: Host, vip: str) -> None:
 
 
 def _build_depot(lab: Lab) -> None:
-    lab.add_namespace(DEPOT, _QUIET)
+    lab.add_namespace(DEPOT, QUIET)
     for port in PORTS:
-        lab.add_link((DEPOT, port.interface), (_LAN_SPACE, f"{port.lan}-p{port.number}"))
+        lab.add_link((DEPOT, port.interface), (LAN_SPACE, f"{port.lan}-p{port.number}"))
         # The interface is the switch's: the kernel beside it keeps silent.
         lab.set(
             DEPOT,
@@ -154,22 +158,22 @@ def _build_depot(lab: Lab) -> None:
             },
         )
         # What XDP redirects reaches the other end of a veth only where that end polls, as it does for receive offload.
-        lab.run(_LAN_SPACE, "ethtool", "-K", f"{port.lan}-p{port.number}", "gro", "on")
+        lab.run(LAN_SPACE, "ethtool", "-K", f"{port.lan}-p{port.number}", "gro", "on")
         lab.ip(DEPOT, f"link set {port.interface} up")
-        lab.ip(_LAN_SPACE, f"link set {port.lan}-p{port.number} master {port.lan} up")
+        lab.ip(LAN_SPACE, f"link set {port.lan}-p{port.number} master {port.lan} up")
     _plug(lab, Host(DEPOT, HEALTH_SOURCE.ipv4, HEALTH_SOURCE.ipv6), HEALTH_SOURCE.name, _MEMBERS_LAN)
 
 
 def _build_router(lab: Lab) -> None:
-    lab.add_namespace(_ROUTER, _QUIET | {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1})
+    lab.add_namespace(_ROUTER, QUIET | {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1})
     for lan, leg in _ROUTER_LEGS.items():
         _plug(lab, leg, lan, lan)
 
 
 def _plug(lab: Lab, host: Host, interface: str, lan: str) -> None:
     end = f"{lan[0]}-{host.name}"
-    lab.add_link((host.name, interface), (_LAN_SPACE, end))
-    lab.ip(_LAN_SPACE, f"link set {end} master {lan} up")
+    lab.add_link((host.name, interface), (LAN_SPACE, end))
+    lab.ip(LAN_SPACE, f"link set {end} master {lan} up")
     lab.ip(
         host.name,
         f"address add {host.ipv4}/24 dev {interface}",

@@ -49,6 +49,11 @@ class Story:
     """What was claimed and found, in order."""
     _downloads: int = 0
 
+    @property
+    def boxes(self) -> list[Box]:
+        """The depot."""
+        return [self.box]
+
     def tell(self) -> list[Finding]:
         """All of it. Raises LabError if something does not even run."""
         self.set_up()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,9 @@ PAGES = {"small": 1_000, "medium": 600_000, "large": 1_200_000}
 _SLOW_RATE = "100k"
 _START_SECONDS = 5.0
 
+_LISTEN = """\
+        listen {port} backlog=1024;
+        listen [::]:{port} backlog=1024;"""
 _CONFIGURATION = """\
 daemon off;
 worker_processes 1;
@@ -38,8 +41,7 @@ http {{
     sendfile on;
     tcp_nodelay on;
     server {{
-        listen 80 backlog=1024;
-        listen [::]:80 backlog=1024;
+{listen}
         root {folder}/pages;
         add_header X-Member {name};
         location /slow/ {{
@@ -94,6 +96,8 @@ class WebMember:
     """Where it runs."""
     host: Host
     """Its namespace and addresses."""
+    ports: Sequence[int] = (80,)
+    """Where it listens, in both families."""
     process: Process | None = None
     """nginx, while it should be running."""
     starts: int = 0
@@ -116,7 +120,8 @@ class WebMember:
         (pages / "index.html").write_text(f"{self.name}\n")
         for name in PAGES:
             (pages / name).write_bytes(_page(name))
-        text = _CONFIGURATION.format(folder=self.folder, name=self.name, slow_rate=_SLOW_RATE)
+        listen = "\n".join(_LISTEN.format(port=port) for port in self.ports)
+        text = _CONFIGURATION.format(folder=self.folder, name=self.name, slow_rate=_SLOW_RATE, listen=listen)
         (self.folder / "nginx.conf").write_text(text)
 
     def start(self) -> None:
@@ -128,7 +133,7 @@ class WebMember:
 
         def ready() -> bool:
             self.lab.expect_running(process)
-            return listens(process.pid, 80, 4) and listens(process.pid, 80, 6)
+            return all(listens(process.pid, port, family) for port in self.ports for family in (4, 6))
 
         wait_until(ready, _START_SECONDS, f"nginx of {self.name} listens")
 
