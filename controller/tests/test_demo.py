@@ -85,7 +85,10 @@ def test_a_member_on_its_own_and_one_of_a_cluster_are_ones_the_depot_takes() -> 
     read = config.parse(text, "depot.toml")
     assert read.cluster is not None
     assert [peer.name for peer in read.cluster.peers] == ["b"]
-    assert [policy.to for policy in read.policies] == [read.vips[0].name]
+    assert [(policy.action.value, policy.to) for policy in read.policies] == [
+        ("intercept", read.vips[0].name),
+        ("bypass", None),
+    ]
 
 
 def test_every_site_of_a_farm_is_a_member_that_the_depot_takes() -> None:
