@@ -271,9 +271,11 @@ def opening(name: str, family: int) -> Case:
 def not_asked(name: str, service: Service) -> Case:
     """VIPs, known sessions, the answers of NAT members and ICMP errors are not the policy's matter."""
     session, flow, later = service.session(), Flow(service.family, service.protocol), service.session(1)
-    opened = flow.opening
+    opened, stray = flow.opening, replace(flow, server_port=82)
     error, passed = (
-        icmp_error("unreachable", ROUTER.address(flow.family), CLIENT.address(flow.family), flow.there(ttl=60), ttl=ttl)
+        icmp_error(
+            "unreachable", ROUTER.address(flow.family), CLIENT.address(flow.family), stray.there(ttl=60), ttl=ttl
+        )
         for ttl in (64, 63)
     )
     return Case(
