@@ -42,6 +42,7 @@ def cases() -> Iterator[Case]:
         yield unknown(f"shared_ipv{family}_tcp_unknown", Service(family, "tcp", "nat", shared=True))
         yield datagrams(f"shared_ipv{family}_udp_told_first", Service(family, "udp", "nat", shared=True))
         yield closing(f"shared_ipv{family}_tcp_ports_used_again", Service(family, "tcp", "nat", shared=True))
+        yield outbound_again(f"outbound_ipv{family}_tcp_ports_used_again", Flow(family, "tcp", client=MEMBER_1))
         yield not_the_proxy(f"outbound_ipv{family}_only_of_the_proxy", family)
 
 
@@ -193,6 +194,7 @@ def released_in_vain(name: str, service: Service) -> Case:
             Step(session.request(), away, drop=DropReason.NOT_SERVED),
             Step(elsewhere, gone, drop=DropReason.NOT_OUR_MAC),
             Step(session.request()[:-8], away, drop=DropReason.MALFORMED),
+            Step(session.request(), replace(away, submission=5), drop=DropReason.BAD_PACKET_OUT),
         ),
         service.entries(),
     )
@@ -305,6 +307,31 @@ def outbound(name: str, flow: Flow) -> Case:
         ),
         (claim(MEMBER_1.mac, MEMBER_1.port, vip_id, member_id), proxy, entry, policy_rule("deny")),
     )
+
+
+def outbound_again(name: str, flow: Flow) -> Case:
+    """On the ports of a session of its own that has ended a proxy opens another: told first; the rest stays its own."""
+    member_id, vip_id = 322, 655
+    low_is_far = not flow.endpoints[2]
+    entry = flow.entry("forward_to_member", member_id=member_id, client_is_hi=int(low_is_far), closing=1)
+    proxy = Entry("member_table", {"member_id": member_id}, "dsr_to_member", {"address": _address(flow)})
+    frame = to_switch(MEMBER_1, flow.there("S"))
+    told = PacketIn(PuntReason.OUTBOUND_SESSION, MEMBER_1.port, frame, member_id, vip_id)
+    steps = [Step(frame, MEMBER_1.port, packet_in=told)]
+    for flags in ("A", "FA"):
+        out = from_switch(STRANGER, flow.there(flags, ttl=63))
+        event = flow.tcp_event(flags, from_client=True)
+        steps.append(Step(to_switch(MEMBER_1, flow.there(flags)), MEMBER_1.port, out=(out,), digest=event))
+    for flags in ("A", "SA"):
+        out = from_switch(MEMBER_1, flow.back(flags, ttl=63))
+        event = flow.tcp_event(flags, from_client=False)
+        steps.append(Step(to_switch(STRANGER, flow.back(flags)), STRANGER.port, out=(out,), digest=event))
+    entries = (claim(MEMBER_1.mac, MEMBER_1.port, vip_id, member_id), proxy, entry, policy_rule("deny"))
+    return Case(name, tuple(steps), entries)
+
+
+def _address(flow: Flow) -> int:
+    return parse_address(MEMBER_1.address(flow.family))
 
 
 def not_the_proxy(name: str, family: int) -> Case:

@@ -39,6 +39,7 @@ def cases() -> Iterator[Case]:
         yield opening(f"policy_ipv{family}_opening", family)
         yield without_ports(f"policy_ipv{family}_without_ports", Flow(family, "udp"))
         yield used_again(f"policy_ipv{family}_ports_used_again", family)
+        yield ended(f"policy_ipv{family}_answers_of_an_ended_session", family)
 
 
 def service_of(interceptor: Service) -> tuple[Entry, ...]:
@@ -270,9 +271,11 @@ def opening(name: str, family: int) -> Case:
 def not_asked(name: str, service: Service) -> Case:
     """VIPs, known sessions, the answers of NAT members and ICMP errors are not the policy's matter."""
     session, flow, later = service.session(), Flow(service.family, service.protocol), service.session(1)
-    opened = flow.opening
+    opened, stray = flow.opening, replace(flow, server_port=82)
     error, passed = (
-        icmp_error("unreachable", ROUTER.address(flow.family), CLIENT.address(flow.family), flow.there(ttl=60), ttl=ttl)
+        icmp_error(
+            "unreachable", ROUTER.address(flow.family), CLIENT.address(flow.family), stray.there(ttl=60), ttl=ttl
+        )
         for ttl in (64, 63)
     )
     return Case(
@@ -333,6 +336,18 @@ def used_again(name: str, family: int) -> Case:
     out = from_switch(service.members[0], again.there(ttl=63, seq=6))
     steps.append(Step(to_switch(CLIENT, again.there(seq=6)), CLIENT.port, out=(out,)))
     return Case(name, tuple(steps), (*service_of(service), *rules, *entries))
+
+
+def ended(name: str, family: int) -> Case:
+    """What the proxy still answers in a session that has ended goes to the client, whatever is intercepted."""
+    service, flow = Service(family, "tcp", "dsr"), Flow(family, "tcp")
+    rule = policy_rule("intercept", params=service.allocation())
+    steps = []
+    for flags in ("A", "SA", "FA", "R"):
+        out = from_switch(CLIENT, flow.back(flags, ttl=63))
+        frame, told = to_switch(MEMBER_1, flow.back(flags)), flow.tcp_event(flags, from_client=False)
+        steps.append(Step(frame, MEMBER_1.port, out=(out,), digest=told))
+    return Case(name, tuple(steps), (*service_of(service), rule, flow.known(service.member_id(0), closing=True)))
 
 
 def counts(name: str, flow: Flow) -> Case:

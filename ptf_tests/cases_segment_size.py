@@ -181,8 +181,7 @@ def no_limit(name: str, service: Service) -> Case:
 
 def as_it_is(name: str, service: Service) -> Case:
     """No options, another one first, one that is no MSS option for its length, and options that only an ACK has."""
-    session = service.session()
-    steps = []
+    steps, entries = [], []
     odd: tuple[Options, ...] = (
         [],
         [("NOP", None), ("NOP", None), ("MSS", 1460)],
@@ -191,11 +190,13 @@ def as_it_is(name: str, service: Service) -> Case:
         [(2, b"\x05\xb4\x05\xb4"), ("NOP", None), ("NOP", None)],
         [("EOL", None), ("EOL", None), ("EOL", None), ("EOL", None)],
     )
-    for options in odd:
+    for number, options in enumerate(odd):
+        session = service.session(number)
+        entries.append(session.known(1))
         steps += _step_of(session, options, options)
     frame = to_switch(CLIENT, with_options(arriving(session, "A"), MSS))
     steps.append(Step(frame, CLIENT.port, out=(leaving(session, 1, MSS, "A"),)))
-    return Case(name, tuple(steps), (*service.entries(), session.known(1), clamp(4), clamp(6)))
+    return Case(name, tuple(steps), (*service.entries(), *entries, clamp(4), clamp(6)))
 
 
 def _step_of(session: Session, options: Options, leaves: Options) -> list[Step]:
@@ -206,10 +207,12 @@ def _step_of(session: Session, options: Options, leaves: Options) -> list[Step]:
 
 def values(name: str, service: Service) -> Case:
     """Only a larger one is changed, and the checksum is right for each."""
-    session, largest, steps = service.session(), LARGEST[service.family], []
-    for value in (0, 536, largest - 1, largest, largest + 1, 1460, 8960, 0x8000, 65535):
+    largest, steps, entries = LARGEST[service.family], [], []
+    for number, value in enumerate((0, 536, largest - 1, largest, largest + 1, 1460, 8960, 0x8000, 65535)):
+        session = service.session(number)
+        entries.append(session.known(1))
         steps += _step_of(session, [("MSS", value)], [("MSS", min(value, largest))])
-    return Case(name, tuple(steps), (*service.entries(), session.known(1), clamp(4), clamp(6)))
+    return Case(name, tuple(steps), (*service.entries(), *entries, clamp(4), clamp(6)))
 
 
 def not_clamped(name: str, flow: Flow) -> Case:
