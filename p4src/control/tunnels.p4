@@ -79,7 +79,7 @@ control tunnels(inout headers_t hdr, inout metadata_t meta, inout standard_metad
             outer_dst = IPV4_MAPPED ++ hdr.ipv4.dst_addr;
             outer_class = hdr.ipv4.traffic_class;
             room = meta.ip_length - IPV4_LENGTH;
-        } else {
+        } else if (hdr.ipv6.isValid()) {
             outer_src = hdr.ipv6.src_addr;
             outer_dst = hdr.ipv6.dst_addr;
             outer_class = hdr.ipv6.traffic_class;

@@ -18,7 +18,8 @@ from softswitch.binding import ActionNumbers
 from softswitch.engine.xdp.availability import why_not
 from softswitch.engine.xdp.context import Context
 from softswitch.engine.xdp.engine import XdpEngine
-from softswitch.engine.xdp.timestamps import TICK_BITS, exact_now, takes_ticks
+from softswitch.engine.xdp.kernel import exact_now
+from softswitch.engine.xdp.timestamps import TICK_BITS, takes_ticks
 from softswitch.errors import NOWHERE
 from softswitch.program import Program
 from softswitch.program.controls import MeterArray

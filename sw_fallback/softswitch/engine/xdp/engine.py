@@ -20,12 +20,12 @@ from softswitch.engine.xdp.context import Context, Numbers
 from softswitch.engine.xdp.description import describe
 from softswitch.engine.xdp.entry import STATISTICS
 from softswitch.engine.xdp.events import DigestEvent, OutEvent, StateEvent, decode, generation_of
-from softswitch.engine.xdp.kernel import KernelError, Map, Object, RingBuffer, possible_cpus, run
+from softswitch.engine.xdp.kernel import KernelError, Map, Object, RingBuffer, exact_now, possible_cpus, run, tick_now
 from softswitch.engine.xdp.legacy import Legacy, digest_of
 from softswitch.engine.xdp.memory import Inheritance, Mirrors
 from softswitch.engine.xdp.resume import Resume
 from softswitch.engine.xdp.source import generate
-from softswitch.engine.xdp.timestamps import exact_now, takes_ticks, tick_now
+from softswitch.engine.xdp.timestamps import takes_ticks
 from softswitch.engine.xdp.timing import ProgramTiming
 from softswitch.engine.xdp.traced import TracedProgram
 from softswitch.engine.xdp.undelivered import Reason, Undelivered

@@ -6,19 +6,15 @@ tick beside it, which costs a few nanoseconds (`CLOCK_MONOTONIC_COARSE` in user 
 
 from __future__ import annotations
 
-import time
-
 from softswitch.engine.xdp.context import Context
 from softswitch.program.statements import Random
 
-__all__ = ["TICK_BITS", "TIMESTAMPS", "exact_now", "needs_moment", "takes_ticks", "tick_now"]
+__all__ = ["TICK_BITS", "TIMESTAMPS", "needs_moment", "takes_ticks"]
 
 TIMESTAMPS = ("ingress_global_timestamp", "egress_global_timestamp", "enq_timestamp")
 """Standard metadata with the time, in microseconds since the program was loaded."""
 TICK_BITS = 14
 """What counts in units of as many bits, 16.384 ms, may be late by a tick: that is 10 ms at most (HZ=100)."""
-_CLOCK_MONOTONIC_COARSE = 6
-"""From linux/time.h; Python has no name for it."""
 
 
 def needs_moment(context: Context) -> bool:
@@ -33,13 +29,3 @@ def takes_ticks(context: Context) -> bool:
     fields = [context.program.intrinsic(name) for name in TIMESTAMPS]
     lowest = [context.usage.lowest_bits.get((field.header, field.field)) for field in fields if field is not None]
     return not context.program.meters and all(bit >= TICK_BITS for bit in lowest if bit is not None)
-
-
-def exact_now() -> int:
-    """CLOCK_MONOTONIC in nanoseconds."""
-    return time.monotonic_ns()
-
-
-def tick_now() -> int:
-    """CLOCK_MONOTONIC as of the kernel's last tick, in nanoseconds: never behind what a packet saw."""
-    return time.clock_gettime_ns(_CLOCK_MONOTONIC_COARSE)

@@ -1,6 +1,7 @@
 """The kernel's side of the XDP engine: objects, maps, attachments, rings and runs. It knows nothing of P4."""
 
 from softswitch.engine.xdp.kernel.attachment import Attachment
+from softswitch.engine.xdp.kernel.clocks import exact_now, tick_now
 from softswitch.engine.xdp.kernel.map import BPF_ANY, BPF_EXIST, BPF_NOEXIST, Map, possible_cpus
 from softswitch.engine.xdp.kernel.membarrier import membarrier_global
 from softswitch.engine.xdp.kernel.object import Object
@@ -24,6 +25,7 @@ __all__ = [
     "RingBuffer",
     "Run",
     "Tracepoint",
+    "exact_now",
     "membarrier_global",
     "open_pin",
     "pin",
@@ -33,5 +35,6 @@ __all__ = [
     "run",
     "run_live",
     "statistics_enabled",
+    "tick_now",
     "unpin",
 ]
