@@ -14,7 +14,7 @@ struct metadata_t {
     bool held;                  // the controller has had this packet for as long as it may
 
     // The cluster.
-    bool in_tunnel;  // from the parser to tunnels.p4: the packet is a tunnel's outer header, but protocol, the ports,
+    bool in_tunnel;  // from the parser to tunnels.p4: the packet is a tunnel's outer header, but protocol, ports,
                      // tcp_flags, is_fragment and is_icmp_error (with src_addr and dst_addr) are of what it holds
     bool from_peer;  // a peer's tunnel brought it
     bool to_peer;    // valid if session_known: member_id is a peer that serves the session

@@ -111,7 +111,8 @@ parser packet_parser(packet_in packet,
     state parse_tunnelled_ipv4 {
         packet.extract(hdr.tunnelled_ipv4);
         meta.in_tunnel = true;
-        transition select(hdr.tunnelled_ipv4.ihl, hdr.tunnelled_ipv4.fragment_offset, hdr.tunnelled_ipv4.protocol) {
+        transition select(hdr.tunnelled_ipv4.ihl, hdr.tunnelled_ipv4.fragment_offset,
+                          hdr.tunnelled_ipv4.protocol) {
             (5, 0, PROTOCOL_TCP): parse_tcp;
             (5, 0, PROTOCOL_UDP): parse_udp;
             (5, 0, PROTOCOL_ICMP): parse_tunnelled_icmp;

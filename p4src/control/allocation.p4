@@ -1,6 +1,6 @@
 // Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
-// Where steps 6 and 7 lead: a member for a packet of a service whose session has no entry. The flow cache remembers a
-// session from its first packet until the controller's entry arrives, however long that takes.
+// Where steps 6 and 7 lead: a member for a packet of a service whose session has no entry. The flow cache
+// remembers a session from its first packet until the controller's entry arrives, however long that takes.
 //
 // The cache is an array of sets of two slots, A and B, and a flow has its place in one set: one line of memory
 // to look at. A slot is never cleared: it stops matching when it has not been used for FLOW_CACHE_LIFETIME, and

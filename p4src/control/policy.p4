@@ -15,8 +15,8 @@ control policy(inout headers_t hdr, inout metadata_t meta) {
         meta.punt_address = (address_t)vip_id;
     }
 
-    // A proxy opens a session of its own, perhaps with its client's address: the answers must come to it, wherever they
-    // arrive. Asked before the policy, which would intercept what it has intercepted already.
+    // A proxy opens a session of its own, perhaps with its client's address: the answers must come to it, wherever
+    // they arrive. Asked before the policy, which would intercept what it has intercepted already.
     @id(ORIGINATOR_TABLE_ID)
     table originator_table {
         key = {
@@ -118,8 +118,8 @@ control policy(inout headers_t hdr, inout metadata_t meta) {
             if (!claimed) {
                 policy_table.apply();
             }
-            // Beside the entry of an ended session a rule decides only about what opens the next one. What else comes
-            // may be of that one already: then the flow cache of the service that has it knows.
+            // Beside the entry of an ended session a rule decides only about what opens the next one. What else
+            // comes may be of that one already: then the flow cache of the service that has it knows.
             if (has_ended && !meta.served) {
                 meta.verdict = UNDECIDED;
                 meta.session_known = true;

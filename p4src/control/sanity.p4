@@ -1,6 +1,6 @@
 // Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
-// Before anything is decided by a packet's contents: is it whole, and could an honest host have sent it? Of a tunnel
-// that is the outer header's matter; what it holds is asked when the tunnel has been taken off.
+// Before anything is decided by a packet's contents: is it whole, and could an honest host have sent it? Of a
+// tunnel that is the outer header's matter; what it holds is asked when the tunnel has been taken off.
 
 control sanity(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     action refuse(drop_reason_t reason) {

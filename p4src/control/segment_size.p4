@@ -1,6 +1,6 @@
 // Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
-// The largest segment that a side of a TCP session announces in its SYN, made small enough for a tunnel between members
-// of the cluster (RFC 9293, 3.7.1). Only as the first option: that is where every stack we know writes it.
+// The largest segment that a side of a TCP session announces in its SYN, made small enough for a tunnel between
+// members of the cluster (RFC 9293, 3.7.1). Only as the first option: that is where every stack we know writes it.
 
 control segment_size(inout headers_t hdr, inout metadata_t meta) {
     bit<1> is_ipv6 = 0;

@@ -1,6 +1,6 @@
 // Copyright The Depot authors. SPDX-License-Identifier: Apache-2.0
-// Step 3: IP-in-IP. What a peer sends is taken out of its tunnel and goes on as if it had arrived here; it leaves for the
-// controller without the tunnel too. Any other tunnel is a packet like those without ports.
+// Step 3: IP-in-IP. What a peer sends is taken out of its tunnel and goes on as if it had arrived here; it leaves
+// for the controller without the tunnel too. Any other tunnel is a packet like those without ports.
 
 control tunnels(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
     sanity() sane;
