@@ -118,7 +118,7 @@ const punt_reason_t PUNT_TTL_EXPIRED = 1;
 const punt_reason_t PUNT_TOO_BIG = 2;               // packet_in.detail is the largest packet, in bytes
 const punt_reason_t PUNT_NEIGHBOUR_UNRESOLVED = 3;  // packet_in.detail is the port, .address the next hop
 const punt_reason_t PUNT_RESET_SESSION = 4;         // answer it with a TCP reset
-const punt_reason_t PUNT_NEW_SESSION = 5;           // tell peers first; .detail the member, .address the vip_id
+const punt_reason_t PUNT_NEW_SESSION = 5;           // tell the peers first; .detail is the member, .address vip_id
 const punt_reason_t PUNT_UNKNOWN_FLOW = 6;          // may be a peer's
 const punt_reason_t PUNT_OUTBOUND_SESSION = 7;      // a proxy of ours opens it; .detail and .address as above
 

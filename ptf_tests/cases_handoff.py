@@ -233,7 +233,7 @@ def handed_off(name: str, peer: Peer, service: Service) -> Case:
 
 def held(name: str, peer: Peer, flow: Flow) -> Case:
     """Part of a flow that may be a peer's: asked about, released in order, then the entry decides; else it expires."""
-    stray = replace(flow, client_port=flow.client_port + 10000)
+    stray = Flow(flow.family, flow.protocol)
     first, second = (to_switch(CLIENT, flow.there(seq=seq)) for seq in (1, 2))
     inner = stray.back()
     release = Submit(ingress_port=CLIENT.port, submission=Submission.RELEASE, member_id=peer.member_id)

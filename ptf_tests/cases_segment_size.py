@@ -188,6 +188,7 @@ def as_it_is(name: str, service: Service) -> Case:
         [("SAckOK", b""), ("NOP", None), ("NOP", None), ("MSS", 1460)],
         [("WScale", 7), ("MSS", 1460), ("NOP", None)],
         [(2, b"\x05\xb4\x05\xb4"), ("NOP", None), ("NOP", None)],
+        [(253, b"\xff\xff")],
         [("EOL", None), ("EOL", None), ("EOL", None), ("EOL", None)],
     )
     for number, options in enumerate(odd):

@@ -10,7 +10,7 @@ from scapy.packet import Packet, Raw
 
 from ptf_tests.case import Case, DropReason, Entry, PacketIn, PuntReason, Step
 from ptf_tests.cluster import Flow, Peer
-from ptf_tests.network import CLIENT, FAMILIES, FAR, PEER, ROUTER, STRANGER, Host, mtu_of, our_address
+from ptf_tests.network import CLIENT, FAMILIES, FAR, PEER, ROUTER, STRANGER, Host, mtu_of, our_address, vip_address
 from ptf_tests.packets import ERRORS, family_of, from_switch, icmp_error, ip_header, ping, segment, to_switch
 from ptf_tests.services import MEMBER_PORT, MODES, PROTOCOLS, Service, Session, outer_header
 
@@ -339,8 +339,12 @@ def fragments(name: str, peer: Peer) -> Case:
             if target != peer.ours:
                 steps.append(Step(frame, PEER.port, out=(from_switch(FAR, leaves),)))
             else:
-                later = DropReason.FRAGMENT if offset else DropReason.NOT_SERVED
-                steps.append(Step(frame, PEER.port, drop=later))
+                reason = DropReason.FRAGMENT if offset else DropReason.NOT_SERVED
+                steps.append(Step(frame, PEER.port, drop=reason))
+    later = IP(src=CLIENT.ipv4, dst=vip_address(4), id=9, frag=3, proto=17) / Raw(bytes(24))
+    steps.append(Step(peer.sends(later), PEER.port, drop=DropReason.FRAGMENT))
+    closed = to_switch(STRANGER, outer_header(STRANGER.address(peer.outer), peer.ours, later) / later)
+    steps.append(Step(closed, STRANGER.port, drop=DropReason.NOT_SERVED))
     return Case(name, tuple(steps), peer.entries())
 
 

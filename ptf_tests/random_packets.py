@@ -41,6 +41,8 @@ SHORTEST_FRAME = 14  # a real port carries none without a whole Ethernet header
 
 _POLICY_PRIORITY = 1 << 20
 """Above those of `RandomEntries`, which are all different too: whose turn it is among equals no specification says."""
+_POLICY_PORTS = 50000
+"""From here on servers' ports have rules of the access policy: above all clients' ports of the cases."""
 _OPTIONS: Sequence[Sequence[tuple[str, int | bytes | None]]] = (
     (),
     (("MSS", 1460),),
@@ -84,8 +86,8 @@ class RandomPackets:
             ("deny", {}),
         )
         for number, (action, params) in enumerate(rules):
-            low = 30000 + 4000 * number
-            yield policy_rule(action, _POLICY_PRIORITY + number, params, dst_port=(low, low + 3999))
+            low = _POLICY_PORTS + 1500 * number
+            yield policy_rule(action, _POLICY_PRIORITY + number, params, dst_port=(low, low + 1499))
         proxy = {"port": MEMBER_2.port, "mac": parse_mac(MEMBER_2.mac)}
         yield Entry("originator_table", proxy, "claim", {"vip_id": own.number, "member_id": own.member_id(1)})
 

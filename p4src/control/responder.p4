@@ -104,7 +104,7 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
         if (hdr.arp.isValid() || hdr.nd.isValid() || is_echo) {
             bool is_ours = local_address_table.apply().hit;
             if (is_echo) {
-                // Step 3 has not run yet: the MAC is compared here. A ping that is not for us goes on to it.
+                // Step 4 has not run yet: the MAC is compared here. A ping that is not for us goes on to it.
                 if (is_ours && hdr.ethernet.dst_mac == our_mac) {
                     turn_round();
                     if (hdr.ipv4.isValid()) {
