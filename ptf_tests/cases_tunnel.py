@@ -232,7 +232,7 @@ def transit(name: str, outer: int, flow: Flow) -> Case:
     syn[TCP].options = [("MSS", 1460)]
     quoted = icmp_error("unreachable", ROUTER.address(flow.family), flow.server.address(flow.family), flow.back())
     steps = []
-    for inner in (syn, flow.there("F"), quoted):
+    for inner in (syn, flow.there("F"), quoted, _with_offset(flow.there(), 4)):
         arrives, leaves = (tunnel_between(CLIENT, FAR, outer, inner, ttl) for ttl in (64, 63))
         steps.append(Step(to_switch(CLIENT, arrives), CLIENT.port, out=(from_switch(FAR, leaves),)))
     last = to_switch(CLIENT, tunnel_between(CLIENT, FAR, outer, syn, 1))
