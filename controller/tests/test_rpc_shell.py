@@ -132,7 +132,7 @@ async def test_counters_are_read_again_after_a_switch_that_hung(
         assert isinstance(switch, HesitantSwitch)
         text = f'[depot]\nsocket = "{tmp_path}/socket"\n' + CONFIG.replace("127.0.0.1:1", switch.address)
         daemon = Daemon(parse(text), tmp_path / "depot.toml", Pipeline(find_compiled_program()))
-        daemon.start()
+        await daemon.start()
         try:
             await until(lambda: switch.hangs, "a read hangs")
             switch.streams[-1].put_nowait(None)
