@@ -8,11 +8,10 @@ core takes the digests out of the ring buffer as the switch's process does.
 
 Where the time goes, found by taking parts out of the generated C and measuring in turns. Among a million sessions a
 packet waits for memory once and a half: for its bucket of the table's index (8 MB, partly in the shared cache) and
-then for its row (128 bytes of 134 MB); the last row says what one such wait costs on the machine at the time. A new
-session's packet waits for its slots in the flow cache (3 MB), and among a million sessions for the bucket where it is
-not found, each about as long; with few sessions that bucket is near, for the index grows with them. Of the rest, the
-flow cache's two CRC-32 of 37 bytes are 80 ns, the exact time of day 50 to 65, the digest 20; the registers' locks cost
-nothing that could be measured.
+then for its row (128 bytes of 134 MB); the last row says what one such wait costs on the machine at the time, and that
+alone is more than all the work on a packet of one flow. A new session's packet waits for its set in the flow cache
+(2 MB); while a million are known, for the bucket where it is not found too. Of the rest, the digest is 20 ns; the
+registers' locks cost nothing that could be measured.
 """
 
 from __future__ import annotations
