@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from controller.tests.config_texts import changed, problems
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,17 +103,7 @@ scheduler = "cost"
 
 def good(*changes: tuple[str, str]) -> str:
     """The good file with texts replaced, each found exactly once."""
-    text = GOOD
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
-
-
-def problems(text: str) -> list[tuple[int, str, str]]:
-    with pytest.raises(ConfigError) as caught:
-        parse(text)
-    return [(problem.line, problem.key, problem.message) for problem in caught.value.problems]
+    return changed(GOOD, *changes)
 
 
 def line_of(text: str, part: str, nth: int = 1) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from controller.tests.config_texts import changed, problems
 
 from depot.address import Endpoint, Protocol, parse_address, parse_prefix
 from depot.config import (
@@ -99,17 +100,7 @@ address = "10.9.0.3"
 
 def good(*changes: tuple[str, str]) -> str:
     """The good file with texts replaced, each found exactly once."""
-    text = GOOD
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
-
-
-def problems(text: str) -> list[tuple[int, str, str]]:
-    with pytest.raises(ConfigError) as caught:
-        parse(text)
-    return [(problem.line, problem.key, problem.message) for problem in caught.value.problems]
+    return changed(GOOD, *changes)
 
 
 def test_everything_in_the_good_file_arrives() -> None:
