@@ -165,6 +165,7 @@ def memory(requests: int) -> Memory:
         time.sleep(WARM_UP)
         joined = account(member)
         entries = MEMBERS * requests * 2
+        member.tell(("requests", RATE))
         peers.tell(HIGH_RATE)
         while account(member).messages - joined.messages < 2 * entries:
             time.sleep(0.1)

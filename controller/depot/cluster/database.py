@@ -35,8 +35,8 @@ _TICKS_PER_SECOND = 256
 _WHILE = 0.125
 """Seconds that may share their stamps: how exact `Claim.since` is."""
 
-_MOST_RECENT = 16384
-"""Keys remembered for that: 1 MB at most, a tenth of a second of the seed's heaviest traffic (seed 000, 3)."""
+_MOST_RECENT = 8192
+"""Keys remembered for that: 1 MB at most, a twentieth of a second of the seed's heaviest traffic (seed 000, 3)."""
 
 _ROOMY = 64
 """Bytes of a dict for each entry, above which a copy is half as large and has room for a sixteenth more."""
