@@ -179,7 +179,8 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
 
         if ((remembered || meta.announced) && is_free) {
             announced_t announced = meta.announced ? (announced_t)now : slot[SLOT_ANNOUNCED];
-            bit<1> over = (bit<1>)(meta.tcp_flags & (TCP_FIN | TCP_RST) != 0) | ((bit<1>)remembered & slot[SLOT_OVER]);
+            bool ends = (meta.tcp_flags & (TCP_FIN | TCP_RST)) != 0;
+            bit<1> over = (bit<1>)ends | ((bit<1>)remembered & slot[SLOT_OVER]);
             slot = fingerprint ++ sequence ++ now ++ meta.member_id ++ announced ++ over ++ successor;
             if (use_b) {
                 keep_in_b();
