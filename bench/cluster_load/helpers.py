@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,7 +15,9 @@ __all__ = ["Helper", "free_ports", "helper"]
 
 PATIENCE = 60.0
 """Seconds that an answer may take."""
-_processes = multiprocessing.get_context("fork")
+_processes = multiprocessing.get_context("forkserver")
+"""Children of a process that has done nothing yet, so that what they grow by is not found in memory freed before."""
+_processes.set_forkserver_preload(["bench.cluster_load"])
 
 
 class Helper:
@@ -40,12 +42,9 @@ class Helper:
 
 @contextmanager
 def helper(cores: Collection[int], work: Callable[..., None], *arguments: object) -> Iterator[Helper]:
-    """A process that does `work(*arguments, pipe)` on some cores; it is ready, and ends with its pipe.
-
-    Those that are started later have copies of our end, so they must be ended first.
-    """
+    """A process that does `work(*arguments, pipe)` on some cores; it is ready, and ends with its pipe."""
     ours, theirs = _processes.Pipe()
-    process = _processes.Process(target=_run, args=(cores, work, arguments, ours, theirs), daemon=True)
+    process = _processes.Process(target=_run, args=(cores, work, arguments, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -59,10 +58,7 @@ def helper(cores: Collection[int], work: Callable[..., None], *arguments: object
         process.join()
 
 
-def _run(
-    cores: Collection[int], work: Callable[..., None], arguments: tuple[object, ...], ours: Connection, pipe: Connection
-) -> None:
-    ours.close()
+def _run(cores: Collection[int], work: Callable[..., None], arguments: Sequence[object], pipe: Connection) -> None:
     os.sched_setaffinity(0, cores)
     work(*arguments, pipe)
 
