@@ -15,7 +15,7 @@ from pathlib import Path
 
 from depot.address import Endpoint, FlowKey, Protocol, parse_address
 from depot.cluster import ClusterEvent, ConnectionAction
-from depot.cluster.mesh_shell import OwnChange
+from depot.cluster.mesh_shell import MeshShell, OwnChange
 from depot.config import parse
 from depot.config.cluster_model import ClusterConfig, PeerConfig
 from depot.config.host_port import HostPort
@@ -178,6 +178,7 @@ class _Member(ClusterMember):
 
     def _account(self) -> Account:
         sent = segments = 0
+        assert isinstance(self.shell, MeshShell)
         for line in self.shell._lines.values():  # what TCP counts, no other part of the product wants to know
             plug = line.transport.get_extra_info("socket")
             counts = _TCP_INFO.unpack(plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
