@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import permutations
@@ -11,7 +13,7 @@ import pytest
 from controller.tests.test_mesh_shell import Heard, free_port, until
 
 from depot.address import FlowKey
-from depot.cluster import ConnectionAction, PeerDown
+from depot.cluster import ConnectionAction, PeerDown, PeerLost
 from depot.cluster.mesh_shell import MeshShell
 from depot.config.cluster_model import ClusterConfig, PeerConfig
 from depot.config.host_port import HostPort
@@ -161,3 +163,86 @@ async def test_a_restart_storm_leaves_only_what_the_last_start_told() -> None:
                 await until(lambda number=number: made.owner("b", flow_of(number)) == "a")  # type: ignore[misc]
         await until(lambda: made.owner("b", flow_of(10)) == "a" and made.owner("a", flow_of(100)) == "b")
         await until(lambda: [made.owner("b", flow_of(number)) for number in range(1, 10)] == [None] * 9)
+
+
+async def test_a_half_open_channel_is_noticed_and_replaced_by_the_member_that_is_back() -> None:
+    async with net("ab") as made:
+        made.shells["a"].tell_peers([(flow_of(1), False, ConnectionAction.FORWARD)])
+        await until(lambda: made.owner("b", flow_of(1)) == "a")
+        for relay in made.between("a", "b"):
+            relay.cut()
+        await made.shells["a"].stop()  # b sees no end of its channel
+        await asyncio.sleep(0.1)
+        assert not any(isinstance(event, PeerLost | PeerDown) for event in made.heard["b"].events)
+        await until(lambda: made.down("b") == {"a"}, 10)
+        assert made.owner("b", flow_of(1)) is None
+        for relay in made.between("a", "b"):
+            relay.heal()
+        await made.start("a")
+        made.shells["a"].tell_peers([(flow_of(2), False, ConnectionAction.FORWARD)])
+        await until(lambda: made.owner("b", flow_of(2)) == "a")
+        assert made.owner("b", flow_of(1)) is None
+
+
+MEMBER = """
+import asyncio, sys
+from controller.tests.test_mesh_faults import Net, flow_of
+from depot.cluster import ConnectionAction
+
+async def main(port, peer_port):
+    made = Net("ab")
+    made.ports["a"] = port
+    made.relays["a", "b"].port = peer_port
+    await made.start("a")
+    made.shells["a"].tell_peers([(flow_of(1), False, ConnectionAction.FORWARD)])
+    while True:
+        print(len(made.shells["a"].mesh.database), flush=True)
+        await asyncio.sleep(0.02)
+
+asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+@asynccontextmanager
+async def b_and_a_process() -> AsyncIterator[tuple[Net, asyncio.subprocess.Process]]:
+    """Member b here, and member a, which has the connection 1 and prints how many of b's it knows, as a process."""
+    made = Net("ab")
+    made.relays["b", "a"].port = made.ports["a"]  # no relay
+    await made.start("b")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MEMBER, str(made.ports["a"]), str(made.ports["b"]), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        await until(lambda: made.owner("b", flow_of(1)) == "a", 20)
+        yield made, process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+        await made.shells["b"].stop()
+
+
+async def test_a_killed_member_has_no_entries_left() -> None:
+    async with b_and_a_process() as (made, process):
+        process.kill()
+        await until(lambda: made.down("b") == {"a"}, 10)
+        assert made.owner("b", flow_of(1)) is None
+
+
+async def test_a_member_that_does_not_read_is_given_up_and_knows_all_when_it_reads_again() -> None:
+    """The kernel takes bytes for a stopped process until its window is closed."""
+    connections = 300_000
+    async with b_and_a_process() as (made, process):
+        process.send_signal(signal.SIGSTOP)
+        try:
+            flows = [FlowKey(1, 1, 2 + number // 60_000, 1 + number % 60_000, 6) for number in range(connections)]
+            made.shells["b"].tell_peers([(flow, False, ConnectionAction.BYPASS) for flow in flows])
+            await until(lambda: made.down("b") == {"a"}, 15)
+            assert made.owner("b", flow_of(1)) is None
+        finally:
+            process.send_signal(signal.SIGCONT)
+        await until(lambda: made.owner("b", flow_of(1)) == "a", 20)
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            while int(await process.stdout.readline()) != connections:
+                pass
