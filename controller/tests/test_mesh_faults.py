@@ -231,13 +231,17 @@ async def test_a_killed_member_has_no_entries_left() -> None:
 
 async def test_a_member_that_does_not_read_is_given_up_and_knows_all_when_it_reads_again() -> None:
     """The kernel takes bytes for a stopped process until its window is closed."""
-    connections = 300_000
+    connections, rounds = 30_000, 12
+    flows = [flow_of(2 + number) for number in range(connections)]
     async with b_and_a_process() as (made, process):
         process.send_signal(signal.SIGSTOP)
         try:
-            flows = [FlowKey(1, 1, 2 + number // 60_000, 1 + number % 60_000, 6) for number in range(connections)]
+            for _ in range(rounds):  # 11 MB, more than the kernel and the limit take together
+                made.shells["b"].tell_peers([(flow, False, ConnectionAction.BYPASS) for flow in flows])
+                made.shells["b"].tell_peers([(flow, False, None) for flow in flows])
             made.shells["b"].tell_peers([(flow, False, ConnectionAction.BYPASS) for flow in flows])
             await until(lambda: made.down("b") == {"a"}, 15)
+            assert made.shells["b"].mesh.statistics.slow_readers == 1
             assert made.owner("b", flow_of(1)) is None
         finally:
             process.send_signal(signal.SIGCONT)
