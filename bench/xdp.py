@@ -3,8 +3,8 @@ one, with one session known and with a million, beside a bare XDP_TX and beside 
 
 By BPF_PROG_TEST_RUN over frames that are put back for every packet (`bench.rewinding`), on one core. A value is what
 the program adds to its reference "bare", which is putting the frame back and an XDP_TX; both together are what
-the kernel says of a packet. Frames are of 64 bytes with IPv4, of 84 with IPv6. While new sessions are measured, another
-core takes the digests out of the ring buffer as the switch's process does.
+the kernel says of a packet. Frames are of 64 bytes with IPv4, of 84 with IPv6. The digests of new sessions are taken
+between the rounds.
 
 Where the time goes, found by taking parts out of the generated C and measuring in turns. Among a million sessions a
 packet waits for memory once and a half: for its bucket of the table's index (8 MB, partly in the shared cache) and
@@ -18,9 +18,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
-import select
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -162,46 +159,27 @@ class Balancer:
 
 
 class Consumer:
-    """Takes digests, in a thread on another core than the one that is measured; a context manager.
+    """Takes the digests of a round before the next one: as many as fit into the ring buffer.
 
-    Every packet meanwhile is to cause one.
+    Not meanwhile: the two CPUs of a small virtual machine may be threads of one core. Every packet is to cause one.
     """
 
     def __init__(self, balancer: Balancer) -> None:
         self._switch, self._kernel = balancer.target.switch, balancer.kernel
         self._taken = 0
         self._before = self._packets()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="consumer")
-
-    def __enter__(self) -> Consumer:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def catch_up(self) -> None:
-        """Wait until the digest of every packet so far is taken. Exits after `PATIENCE`."""
+        """Take the digest of every packet so far. Exits after `PATIENCE`."""
         expected, deadline = self._packets() - self._before, time.monotonic() + PATIENCE
         while self._taken != expected:
             if time.monotonic() > deadline:
                 raise SystemExit(f"{expected} packets, {self._taken} digests: not every one was of a new session")
-            time.sleep(0.001)
+            self._switch.poll()
+            self._taken += len(self._switch.take_digests())
 
     def _packets(self) -> int:
         return self._kernel.statistics()["packets_in"]
-
-    def _run(self) -> None:
-        allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, allowed - {max(allowed)} or allowed)  # the rewinder takes the highest
-        while not self._over.is_set():
-            if select.select([self._kernel], [], [], 0.01)[0]:
-                self._switch.poll()
-                self._taken += len(self._switch.take_digests())
 
 
 def established(balancer: Balancer, flows: int, load: Load) -> dict[str, Timing]:
@@ -224,9 +202,9 @@ def new(balancer: Balancer, clients: Iterator[Host], load: Load) -> dict[str, Ti
     for what, service, flags in (("TCP SYN", balancer.service, "S"), ("UDP", balancer.other, "")):
         frames = Frames(service.session(client=next(clients)).request(flags, payload=PAYLOAD), NEW_FLOWS)
         time.sleep(CONTENTION)
-        with Consumer(balancer) as consumer:
-            timings[what] = balancer.time(frames, CLIENT.port, replace(load, before_round=consumer.catch_up))
-            consumer.catch_up()
+        consumer = Consumer(balancer)
+        timings[what] = balancer.time(frames, CLIENT.port, replace(load, before_round=consumer.catch_up))
+        consumer.catch_up()
     return timings
 
 

@@ -132,7 +132,7 @@ const rewrite_t REWRITE_ENCAPSULATE = 3;  // IP-in-IP
 // The flow cache's times count units of 16.384 ms, longer than a kernel's tick, so its coarse clock will do. An
 // age is how many units have begun since.
 typedef bit<32> cache_time_t;
-typedef bit<15> announced_t;                      // its lowest bits: no slot matches for so long that they wrap
+typedef bit<14> announced_t;                      // its lowest bits: no slot matches for so long that they wrap
 const cache_time_t FLOW_CACHE_LIFETIME = 3750;    // 61.4 s: a slot unused for longer matches no more
 const cache_time_t FLOW_CACHE_CONTENTION = 63;    // 1 s: a slot unused for longer may be taken by another flow
 const announced_t FLOW_CACHE_REANNOUNCE = 63;     // 1 s: a slot still needed after this tells the controller again

@@ -21,6 +21,7 @@
 #define SCHEDULE_CURSOR_SIZE 65536  // one for every vip_id
 #define FLOW_CACHE_SIZE 65536  // sets of two slots; a power of two, FLOW_CACHE_INDEX takes as many bits
 #define FLOW_CACHE_INDEX 63:48  // of a hash, whose highest bits are the best mixed
+#define FLOW_CACHE_FINGERPRINT 47:16  // the next ones
 #define DROP_COUNTER_SIZE 32
 #define PUNT_COUNTER_SIZE 16
 

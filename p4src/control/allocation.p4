@@ -4,15 +4,17 @@
 //
 // The cache is an array of sets of two slots, A and B, and a flow has its place in one set: one line of memory
 // to look at. A slot is never cleared: it stops matching when it has not been used for FLOW_CACHE_LIFETIME, and
-// may be taken by another flow after FLOW_CACHE_CONTENTION. A session whose digest may have been lost is announced
-// again after FLOW_CACHE_REANNOUNCE.
+// may be taken by another flow after FLOW_CACHE_CONTENTION, or at once after the client's FIN or RST, so that
+// short sessions leave room for those that follow. A session whose digest may have been lost is announced again
+// after FLOW_CACHE_REANNOUNCE.
 
 // A slot of the flow cache, bit by bit.
 #define SLOT_FINGERPRINT 127:96
 #define SLOT_SEQUENCE 95:64  // of the session's SYN
 #define SLOT_SEEN 63:32
 #define SLOT_MEMBER 31:16
-#define SLOT_ANNOUNCED 15:1
+#define SLOT_ANNOUNCED 15:2
+#define SLOT_OVER 1:1       // an end of the session was seen: another flow may take the slot at once
 #define SLOT_SUCCESSOR 0:0  // it was taken beside the entry of an ended session
 
 control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
@@ -91,8 +93,8 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
                               meta.schedule_slot + 1 >= meta.schedule_size ? 16w0 : meta.schedule_slot + 1);
     }
 
-    // Place and fingerprint are mixed from a sum over the whole key (docs/decisions/0001). It has an action of its
-    // own, or the compiler would write it out wherever it is used.
+    // Place and fingerprint are bits of a product mixed from a sum over the whole key (docs/decisions/0001). The
+    // sum has an action of its own, or the compiler would write it out wherever it is used.
     action sum_flow() {
         flow_sum = meta.addr_lo[127:64];
         flow_sum = flow_sum * FLOW_HASH_FACTOR + meta.addr_lo[63:0];
@@ -104,10 +106,10 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
     // A slot never used is too old from the start on. Of two packets on two CPUs the first to get here may have
     // the later time, which must not look like an age of years: so ages begin with one.
     action find_slot() {
-        bit<64> place = (flow_sum ^ (flow_sum >> 32)) * FLOW_HASH_FACTOR;
-        bit<64> name = (flow_sum ^ (flow_sum >> 29)) * FLOW_FINGERPRINT_FACTOR;
-        set_index = (bit<32>)place[FLOW_CACHE_INDEX];
-        fingerprint = name[63:32];
+        bit<64> mixed = (flow_sum ^ (flow_sum >> 32)) * FLOW_HASH_FACTOR;
+        mixed = (mixed ^ (mixed >> 29)) * FLOW_FINGERPRINT_FACTOR;
+        set_index = (bit<32>)mixed[FLOW_CACHE_INDEX];
+        fingerprint = mixed[FLOW_CACHE_FINGERPRINT];
         flow_cache.read(slots, set_index);
         now = standard_metadata.ingress_global_timestamp[45:14] + FLOW_CACHE_LIFETIME;
         bit<128> slot_a = slots[127:0];
@@ -117,8 +119,10 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
         bool in_a = slot_a[SLOT_FINGERPRINT] == fingerprint && age_a <= FLOW_CACHE_LIFETIME;
         bool in_b = slot_b[SLOT_FINGERPRINT] == fingerprint && age_b <= FLOW_CACHE_LIFETIME;
         is_ours = in_a || in_b;
-        use_b = !in_a && (in_b || age_b > age_a);
-        is_free = is_ours || (use_b ? age_b : age_a) > FLOW_CACHE_CONTENTION;
+        bool free_a = age_a > FLOW_CACHE_CONTENTION || slot_a[SLOT_OVER] == 1;
+        bool free_b = age_b > FLOW_CACHE_CONTENTION || slot_b[SLOT_OVER] == 1;
+        use_b = !in_a && (in_b || (free_b && (!free_a || age_b > age_a)));
+        is_free = in_a || in_b || free_a || free_b;
         slot = use_b ? slot_b : slot_a;
     }
 
@@ -175,7 +179,9 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
 
         if ((remembered || meta.announced) && is_free) {
             announced_t announced = meta.announced ? (announced_t)now : slot[SLOT_ANNOUNCED];
-            slot = fingerprint ++ sequence ++ now ++ meta.member_id ++ announced ++ successor;
+            bool ends = (meta.tcp_flags & (TCP_FIN | TCP_RST)) != 0;
+            bit<1> over = (bit<1>)ends | ((bit<1>)remembered & slot[SLOT_OVER]);
+            slot = fingerprint ++ sequence ++ now ++ meta.member_id ++ announced ++ over ++ successor;
             if (use_b) {
                 keep_in_b();
             } else {

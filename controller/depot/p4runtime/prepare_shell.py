@@ -17,8 +17,9 @@ from depot.program import CompiledProgram
 
 __all__ = ["Pipeline", "Prepared", "prepare", "read_tables"]
 
-DIGEST_LIST_SIZE = 32
-"""Small: BMv2 waits up to 0.2 s for a list to become full, whatever timeout it is given."""
+DIGEST_LIST_SIZE = 256
+"""A list costs both sides as much as some ten of its samples. BMv2 waits up to 0.2 s for one to become full, whatever
+timeout it is given; the flow cache bridges that."""
 DIGEST_TIMEOUT_NS = 1_000_000
 """A digest waits a millisecond for others: long enough to share a message, short beside a round trip."""
 DIGEST_ACK_TIMEOUT_NS = 0

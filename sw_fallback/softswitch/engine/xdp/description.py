@@ -35,7 +35,7 @@ __all__ = ["FORMAT", "Description", "describe", "is_durable"]
 Description = dict[str, Any]
 
 FORMAT = 1
-"""To be raised with any change of `runtime/tables.h` or `runtime/meters.h` that old memory would be misread by."""
+"""To be raised with any change of `runtime/tables.h`, `vectors.h` or `meters.h` that old memory would be misread by."""
 
 
 def describe(context: Context, lookups: TableLookups, statistics: Sequence[str]) -> Description:

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
+from typing import NamedTuple
 
 from softswitch.engine.xdp.state import StateLayout
 from softswitch.engine.xdp.terms import WORD
@@ -29,9 +30,8 @@ class EventKind(IntEnum):
     TRACE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class DigestEvent:
-    """A digest sample."""
+class DigestEvent(NamedTuple):
+    """A digest sample: there are many of them, and a tuple is made in half the time."""
 
     layout: int
     """Id of the digest's field list in the device config."""
@@ -60,10 +60,14 @@ class StateEvent:
 Event = DigestEvent | OutEvent | StateEvent
 
 
+_DIGEST = int(EventKind.DIGEST)
+_STATELESS = frozenset({_DIGEST, int(EventKind.OUT)})
+
+
 def generation_of(record: bytes) -> int:
     """The program whose struct state a record has; zero, the first one, for records that have none."""
     kind, _, number, _, _ = _HEAD.unpack_from(record)
-    return 0 if kind in (EventKind.DIGEST, EventKind.OUT) else int(number)
+    return 0 if kind in _STATELESS else int(number)
 
 
 def decode(record: bytes, layout: StateLayout) -> Event:
@@ -71,17 +75,14 @@ def decode(record: bytes, layout: StateLayout) -> Event:
     if len(record) < _HEAD.size:
         raise ValueError(f"a record of {len(record)} bytes")
     kind, length, number, port, size = _HEAD.unpack_from(record)
-    kind = EventKind(kind)
     if length != len(record):
         raise ValueError(f"a record of {len(record)} bytes that says it has {length}")
-    frame = record[length - size :]
-    match kind:
-        case EventKind.DIGEST:
-            return DigestEvent(number, _members(record, layout.digests[number]))
-        case EventKind.OUT:
-            return OutEvent(port, frame)
-        case _:
-            return StateEvent(kind, record[_HEAD.size : _HEAD.size + layout.size], frame)
+    if kind == _DIGEST:
+        return DigestEvent(number, _members(record, layout.digests[number]))
+    kind, frame = EventKind(kind), record[length - size :]
+    if kind is EventKind.OUT:
+        return OutEvent(port, frame)
+    return StateEvent(kind, record[_HEAD.size : _HEAD.size + layout.size], frame)
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,6 @@
 """How programs find the rows of a table: what their maps look like, and the C text of a lookup.
 
-`runtime/tables.h` explains the structures, `memory/` fills them.
+`runtime/tables.h` and `vectors.h` explain the structures, `memory/` fills them.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ __all__ = [
 MAX_VECTOR_ENTRIES = 16384
 """Entries that a program's verifier can be asked to look through; twice 64 bytes for each and each byte of the key."""
 PREFIX_ENTRIES = 256
-"""As many as vectors hold (`tables.h`)."""
+"""As many as vectors hold (`vectors.h`)."""
 HOMES_AT = 8
 """Where row 0 of a table whose index grows says how far it has (`tables.h`)."""
 _FIXED = 1 << 14

@@ -1,4 +1,4 @@
-"""Ternary, range and optional fields, and few prefixes: one bit for each entry (bit vectors in `tables.h`).
+"""Ternary, range and optional fields, and few prefixes: one bit for each entry (bit vectors in `vectors.h`).
 
 All entries are written anew at each flush that changed any, into the half that no program reads; one store of 64 bits
 then switches over. Measured with 1 000 entries:
