@@ -377,6 +377,7 @@ def check_hearing(state: ChannelState, data: bytes, cuts: list[int]) -> None:
 
 
 HEARING = [state for state in IN_STATE if state is not ChannelState.INIT]
+"""In INIT there is no connection yet that bytes could come on."""
 
 
 @pytest.mark.parametrize("state", HEARING)
