@@ -886,6 +886,22 @@ def test_a_remembered_session_gets_its_entry_when_the_switch_is_another() -> Non
     assert [entry.member_id for entry in desk.entries()] == [7]
 
 
+def test_one_that_is_gone_does_not_hurry_who_comes_after_it() -> None:
+    desk = Desk()
+    desk.remember(ALICE, 7)
+    desk.wait(0.1)
+    desk.tracker.member_down(WEB_ID, 7, desk.now)  # nobody takes it over: it is gone
+    desk.tracker.member_up(WEB_ID, 7)
+    assert desk.tracker.take_commands() == []
+    desk.wait(0.1)
+    desk.remember(ALICE, 7)
+    desk.says(WEB, SYN_ACK, ALICE)
+    desk.wait(0.15)
+    assert desk.tracker.take_commands() == []
+    desk.wait(0.2)
+    assert len(desk.tracker.take_commands()) == 1
+
+
 def test_a_successor_within_the_patience_of_its_predecessor_waits_as_long_itself() -> None:
     desk = Desk()
     desk.remember(ALICE, 7)

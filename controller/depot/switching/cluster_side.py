@@ -45,6 +45,7 @@ from depot.switching.policy import BYPASS_VIP_ID, SessionPolicy
 from depot.switching.roster import Roster
 from depot.switching.sessions import SessionTracker
 from depot.switching.states import ENDED_STATES, SessionState, TcpFlag
+from depot.switching.stays import Stays
 from depot.switching.steering import DictionaryAffinity, Steering
 
 __all__ = ["ClusterSide"]
@@ -52,8 +53,6 @@ __all__ = ["ClusterSide"]
 LINGER, LONG_LINGER = 2.0, 60.0
 """Seconds that peers still bring late packets of a connection that has been closed: some retransmissions; and until it
 is looked at again if only one end is known to have closed it."""
-MOST_STAYS = 4096
-"""Flows remembered as sent here by a peer, until the data plane asks about them once more: at most a moment."""
 _SYN, _ACK = int(TcpFlag.SYN), int(TcpFlag.ACK)
 
 
@@ -88,7 +87,7 @@ class ClusterSide:
         self._beginnings: dict[FlowKey, Beginning] = {}
         self._announcing: list[Beginning] = []
         self._awaited: dict[bytes, FlowKey] = {}  # what held packets wait for
-        self._stays: set[FlowKey] = set()  # a peer sent it here: it is not steered once more
+        self._stays = Stays()  # a peer sent it here: it is not steered once more
         self._deferred: dict[FlowKey, EntryCommand] = {}  # entries of own sessions that are relayed still
         self._packets: list[PacketOut] = []
         self._ready: list[Update] = []
@@ -126,13 +125,13 @@ class ClusterSide:
             self._hold(seen, packet, now)
         elif (target := self._known(seen, packet, now)) is not None:
             self.holding.release(target, seen.source, packet)
-        elif reason != PuntReason.OUTBOUND_SESSION and (claim := self._claim(flow, packet)) is not None:
+        elif reason != PuntReason.OUTBOUND_SESSION and (claim := self._claim(flow, packet, now)) is not None:
             self._pass_on(seen, packet, claim, now)
         elif is_opening:
             self._begin(seen, packet, now)
         elif packet.from_peer:  # it believes that the flow is ours: nobody else will speak for it
-            if flow.protocol == Protocol.UDP and len(self._stays) < MOST_STAYS:
-                self._stays.add(flow)
+            if flow.protocol == Protocol.UDP:
+                self._stays.add(flow, now)
             self._packets.append(_again(packet))
         else:
             self._hold(seen, packet, now)
@@ -146,9 +145,9 @@ class ClusterSide:
         if seen.flow in self.holding:
             self._awaited[key_of(seen.flow)] = seen.flow
 
-    def _claim(self, flow: FlowKey, packet: PacketIn) -> Claim | None:
+    def _claim(self, flow: FlowKey, packet: PacketIn, now: float) -> Claim | None:
         """Whose the flow is; what a peer sent is taken for ours, so that it travels once."""
-        return None if packet.from_peer or flow in self._stays else self._directory.lookup(flow)
+        return None if packet.from_peer or self._stays.holds(flow, now) else self._directory.lookup(flow)
 
     def _known(self, seen: FlowPacket, packet: PacketIn, now: float) -> Target | None:
         """Where a flow goes that has an entry, or is about to have one; None for one that begins anew."""
@@ -186,7 +185,7 @@ class ClusterSide:
 
     def _begin(self, seen: FlowPacket, packet: PacketIn, now: float) -> None:
         """Hold a session's first packet and have the peers told."""
-        from_peer = packet.from_peer or seen.flow in self._stays
+        from_peer = packet.from_peer or self._stays.holds(seen.flow, now)
         self._stays.discard(seen.flow)
         self._start(Beginning.of(seen, packet, self._roster, from_peer=from_peer), packet, now)
 
@@ -252,6 +251,7 @@ class ClusterSide:
         target = self._target_of(flow)
         if target is None:
             self.holding.refuse(flow)
+            self._awaited.pop(key_of(flow), None)
             self.own.withdraw(flow)
             return
         if self._cluster is not None and self._steers:
@@ -298,6 +298,7 @@ class ClusterSide:
         target = self.peers.target(claim)
         if target is not None:
             self._beginnings.pop(flow, None)
+            self._announcing = [one for one in self._announcing if one.seen.flow != flow]
             self._relay_held(flow, target, now)
 
     def _claimed_by_peer(self, flow: FlowKey, now: float) -> None:
@@ -368,6 +369,8 @@ class ClusterSide:
     def disconnected(self, *, superseded: bool) -> None:
         """We can no longer write. superseded: another controller does."""
         self.holding.clear()
+        for one in self._announcing:
+            self.own.withdraw(one.seen.flow)
         for held in (self._beginnings, self._announcing, self._awaited, self._deferred, self._packets, self._ready):
             held.clear()
         if superseded:

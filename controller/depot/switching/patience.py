@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Iterator
 
 from depot.switching.session import Session
-from depot.switching.states import ENDED_STATES
+from depot.switching.states import ENDED_STATES, SessionState
 
 __all__ = ["Patience"]
 
 _SECONDS = 0.3
 """How long a session waits for its entry: a short one never needs any. Much less than the second after which another
 flow may take its slot in the cache (FLOW_CACHE_CONTENTION)."""
+_OVER = ENDED_STATES | {SessionState.GONE}
 
 
 class Patience:
@@ -33,7 +34,7 @@ class Patience:
         while self._waiting and self._waiting[0][0] <= now:
             since, session = self._waiting.popleft()
             is_same = session.opened_at + _SECONDS == since  # else a successor took its place
-            if session.patient and is_same and session.state not in ENDED_STATES:
+            if session.patient and is_same and session.state not in _OVER:
                 yield session
 
     def next_deadline(self) -> float | None:

@@ -133,6 +133,9 @@ class PeerFlows:
 
     def learnt(self, keys: Collection[bytes]) -> None:
         """A peer announced connections, by compact key."""
+        if self._handoffs:
+            for key in keys:
+                self._handoffs.pop(flow_of(key), None)
         for key in keys if self._is_eager else [key for key in keys if key in self.off_box]:
             self.look_again(flow_of(key))
 

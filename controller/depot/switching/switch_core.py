@@ -303,10 +303,11 @@ class SwitchCore:
         """
         for (operation, entry), _, _ in failures:
             if entry.table is Table.CONNECTION:
-                if entry.action is Action.FORWARD_TO_PEER:
-                    self.cluster.peers.off_box.refused(connection_flow(entry.values))
+                flow = connection_flow(entry.values)
+                if entry.action is Action.FORWARD_TO_PEER or self._tracker.session(flow) is None:
+                    self.cluster.peers.off_box.refused(flow)
                 elif operation is Operation.INSERT:
-                    self._tracker.entry_refused(connection_flow(entry.values), now)
+                    self._tracker.entry_refused(flow, now)
                 continue
             if entry.table is Table.NEIGHBOUR and operation is not Operation.DELETE:
                 self._neighbours.refused(NextHop(*entry.values), now)
