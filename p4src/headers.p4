@@ -26,6 +26,7 @@ header packet_out_t {
     @id(2) bit<16> ingress_port;      // where it is to have arrived, for all others
     @id(3) bit<8> submit_to_ingress;  // one of PACKET_OUT_*
     @id(4) member_id_t member_id;     // for PACKET_OUT_RELEASE
+    @id(5) bit<8> from_peer;          // as packet_in said of it: 1 keeps it from going on to a peer
 }
 
 header ethernet_t {

@@ -81,6 +81,8 @@ class Submit:
     """One of `Submission`, or a number that the program does not know."""
     member_id: int = 0
     """For `Submission.RELEASE`."""
+    from_peer: int = 0
+    """1: a peer had sent it."""
 
     @property
     def fields(self) -> Mapping[str, int]:
@@ -90,6 +92,7 @@ class Submit:
             "ingress_port": self.ingress_port,
             "submit_to_ingress": int(self.submission),
             "member_id": self.member_id,
+            "from_peer": self.from_peer,
         }
 
 

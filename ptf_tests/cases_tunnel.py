@@ -8,7 +8,7 @@ from scapy.layers.inet import ICMP, IP, TCP, IPOption_Router_Alert
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
-from ptf_tests.case import Case, DropReason, Entry, PacketIn, PuntReason, Step
+from ptf_tests.case import Case, DropReason, Entry, PacketIn, PuntReason, Step, Submission, Submit
 from ptf_tests.cluster import Flow, Peer
 from ptf_tests.network import CLIENT, FAMILIES, FAR, PEER, ROUTER, STRANGER, Host, mtu_of, our_address, vip_address
 from ptf_tests.packets import ERRORS, family_of, from_switch, icmp_error, ip_header, ping, segment, to_switch
@@ -79,6 +79,9 @@ def _count(frames: Iterable[bytes]) -> tuple[int, int]:
 def refused_loop(name: str, peer: Peer, flow: Flow) -> Case:
     """Between members a packet travels once, whatever they believe of each other."""
     steps = [Step(peer.sends(flow.there(flags)), PEER.port, drop=DropReason.PEER_LOOP) for flags in (flow.opening, "A")]
+    for submission in (Submission.SUBMIT, Submission.SUBMIT_HELD):  # nor when the controller has had it meanwhile
+        again = Submit(ingress_port=PEER.port, submission=submission, from_peer=1)
+        steps.append(Step(to_switch(PEER, flow.there("A")), again, drop=DropReason.PEER_LOOP))
     passes = from_switch(CLIENT, flow.back(ttl=63))
     steps.append(Step(peer.sends(flow.back()), PEER.port, out=(passes,)))
     return Case(name, tuple(steps), (*peer.entries(), flow.at_peer(peer.member_id)))

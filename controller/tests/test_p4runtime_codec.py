@@ -234,12 +234,14 @@ class TestPackets:
             PacketOut(b"x", egress_port=511),
             PacketOut(b"y", ingress_port=2, submit=Submission.SUBMIT),
             PacketOut(b"z", ingress_port=2, submit=Submission.RELEASE, member_id=65535),
+            PacketOut(b"z", ingress_port=2, submit=Submission.SUBMIT_HELD, from_peer=True),
         ],
     )
     def test_packet_out(self, packet: PacketOut) -> None:
         message = codec().encode_packet_out(packet).packet
         values = {one.metadata_id: int.from_bytes(one.value, "big") for one in message.metadata}
-        assert values == {1: packet.egress_port, 2: packet.ingress_port, 3: packet.submit, 4: packet.member_id}
+        said = (packet.egress_port, packet.ingress_port, packet.submit, packet.member_id, packet.from_peer)
+        assert values == dict(enumerate(said, 1))
         assert message.payload == packet.payload
 
 

@@ -9,6 +9,7 @@ control packet_out_handler(inout headers_t hdr, inout metadata_t meta) {
 
     apply {
         if (hdr.packet_out.isValid()) {
+            meta.from_peer = hdr.packet_out.from_peer == 1;
             if (hdr.packet_out.submit_to_ingress == PACKET_OUT_EMIT) {
                 meta.egress_port = hdr.packet_out.egress_port[8:0];
                 meta.verdict = EMIT;

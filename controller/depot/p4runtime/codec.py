@@ -39,7 +39,7 @@ _UPDATE_TYPES = {
     Operation.DELETE: p4r.Update.DELETE,
 }
 _PACKET_IN_FIELDS = ("ingress_port", "reason", "from_peer", "detail", "address")
-_PACKET_OUT_FIELDS = ("egress_port", "ingress_port", "submit_to_ingress", "member_id")
+_PACKET_OUT_FIELDS = ("egress_port", "ingress_port", "submit_to_ingress", "member_id", "from_peer")
 
 
 class CodecError(Exception):
@@ -227,7 +227,7 @@ class Codec:
         """Return the stream message that sends a packet."""
         message = p4r.StreamMessageRequest()
         message.packet.payload = packet.payload
-        values = (packet.egress_port, packet.ingress_port, packet.submit, packet.member_id)
+        values = (packet.egress_port, packet.ingress_port, packet.submit, packet.member_id, packet.from_peer)
         for metadata_id, value in zip(self._packet_out_ids, values, strict=True):
             message.packet.metadata.add(metadata_id=metadata_id, value=value.to_bytes(2 if value > 255 else 1, "big"))
         return message

@@ -95,3 +95,5 @@ class PacketOut(NamedTuple):
     """What becomes of it."""
     member_id: int = 0
     """Where it goes; for `Submission.RELEASE` only."""
+    from_peer: bool = False
+    """As `PacketIn.from_peer` said of it."""

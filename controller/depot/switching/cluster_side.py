@@ -488,7 +488,8 @@ def _is_alone(seen: FlowPacket) -> bool:
 
 def _again(packet: PacketIn) -> PacketOut:
     """The packet through the pipeline once more, held for long enough."""
-    return PacketOut(packet.payload, ingress_port=packet.ingress_port, submit=Submission.SUBMIT_HELD)
+    port, how = packet.ingress_port, Submission.SUBMIT_HELD
+    return PacketOut(packet.payload, ingress_port=port, submit=how, from_peer=packet.from_peer)
 
 
 def _wrong(flow: FlowKey) -> InstallEntry:

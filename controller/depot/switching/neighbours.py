@@ -244,4 +244,5 @@ class Neighbours:
 
 def _again(packet: PacketIn) -> PacketOut:
     """The packet, through the pipeline as if it came in once more."""
-    return PacketOut(packet.payload, ingress_port=packet.ingress_port, submit=Submission.SUBMIT)
+    port, how = packet.ingress_port, Submission.SUBMIT
+    return PacketOut(packet.payload, ingress_port=port, submit=how, from_peer=packet.from_peer)
