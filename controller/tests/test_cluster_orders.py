@@ -111,3 +111,18 @@ def test_a_short_connection_that_was_handed_off_is_not_lost() -> None:
     fig.b.mesh.remove(FLOW)
     fig.world.advance(5.0)
     assert (peers.counts.handoffs, peers.counts.handoffs_lost) == (1, 0)
+
+
+def test_a_forged_reset_does_not_make_peers_forget_a_connection_that_goes_on() -> None:
+    """Flags can be forged, silence cannot: docs/decisions/0007-tcp-tracking.md."""
+    fig = Fig1()
+    fig.proxy_says("S")
+    fig.server_answers("SA")
+    fig.world.advance(0.1)
+    fig.server_answers("R")
+    for _ in range(20):
+        fig.world.advance(1.0)
+        assert len(fig.server_answers("A", data=b"x")) == 1
+    fig.world.advance(15.0)
+    assert len(fig.b.mesh.database) == 0
+    assert fig.entries(fig.a) == fig.entries(fig.b) == {}

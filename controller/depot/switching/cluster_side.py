@@ -51,8 +51,8 @@ from depot.switching.steering import DictionaryAffinity, Steering
 __all__ = ["ClusterSide"]
 
 LINGER, LONG_LINGER = 2.0, 60.0
-"""Seconds that peers still bring late packets of a connection that has been closed: some retransmissions; and until it
-is looked at again if only one end is known to have closed it."""
+"""Seconds that peers still bring late packets of a connection that has been closed: some retransmissions, after a RST
+until its entry goes; and until it is looked at again if only one end is known to have closed it."""
 _SYN, _ACK = int(TcpFlag.SYN), int(TcpFlag.ACK)
 
 
@@ -409,7 +409,9 @@ class ClusterSide:
         self.peers.handle_timer(now)
         for flow in list(self.own.due(now)):
             session = self._tracker().session(flow)
-            if session is None or session.state in ENDED_STATES:
+            if session is not None and session.state is SessionState.RESET:  # forged, unless silence follows
+                self.own.withdraw_later(flow, now + LINGER)
+            elif session is None or session.state in ENDED_STATES:
                 if not self._is_beginning(flow):
                     self.own.withdraw(flow)
             elif session.state is SessionState.CLOSING:  # without sight of replies: the other end may go on
