@@ -335,6 +335,7 @@ class ClusterSide:
 
     def adopted(self, now: float) -> None:
         """The tracker has adopted what the switch holds: the peers hear of it."""
+        self.own.adopt_ended(view.key for view in self._tracker().sessions() if view.state in ENDED_STATES)
         for view in self._tracker().sessions():
             if view.state not in ENDED_STATES and self._cluster is not None and self._has_shared_vip(view.vip_id):
                 bypassed = view.vip_id == BYPASS_VIP_ID
@@ -413,7 +414,7 @@ class ClusterSide:
                 self.own.withdraw_later(flow, now + LINGER)
             elif session is None or session.state in ENDED_STATES:
                 if not self._is_beginning(flow):
-                    self.own.withdraw(flow)
+                    self.own.withdraw(flow, lingers=session is not None)
             elif session.state is SessionState.CLOSING:  # without sight of replies: the other end may go on
                 self.own.withdraw_later(flow, now + LONG_LINGER)
 
