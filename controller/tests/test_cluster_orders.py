@@ -167,8 +167,22 @@ class TestPortsThatMove:
         self.begin_at_b(fig)
         self.check_that_b_has_it(fig)
 
+    def test_so_it_does_if_the_peers_spoke_before_the_switch(self) -> None:
+        fig = self.ended()
+        fig.a.disconnect()
+        fig.world.kill("a")
+        self.begin_at_b(fig)
+        fig.a.new_core()
+        fig.world.cut.discard("a")
+        fig.world.start("a")
+        fig.world.advance(1.0)
+        assert fig.a.mesh.in_sync
+        fig.a.connect()
+        fig.world.advance(0.1)
+        self.check_that_b_has_it(fig)
+
     def test_nothing_is_remembered_when_the_entry_has_gone(self) -> None:
         fig = self.ended()
         fig.world.advance(120.0)
         assert fig.entries(fig.a) == {}
-        assert not fig.a.core.cluster.own._lingering
+        assert list(fig.a.core.cluster.own.lingering()) == []

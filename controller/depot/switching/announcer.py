@@ -49,6 +49,10 @@ class Announcer:
         found = [own[key].flow for key in keys if key in own]
         return found + [lingering[key] for key in keys if key in lingering] if lingering else found
 
+    def lingering(self) -> Iterator[FlowKey]:
+        """Yield every connection that has ended and has an entry still."""
+        return iter(self._lingering.values())
+
     def bypassed(self) -> Iterator[FlowKey]:
         """Yield every own connection that is bypassed."""
         return (one.flow for one in self._own.values() if one.action is ConnectionAction.BYPASS)

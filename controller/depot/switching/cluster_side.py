@@ -174,8 +174,7 @@ class ClusterSide:
         return Target(session.member_id, session.client)
 
     def _pass_on(self, seen: FlowPacket, packet: PacketIn, claim: Claim, now: float) -> None:
-        target = self.peers.target(claim)
-        if target is None:
+        if (target := self.peers.target(claim)) is None:
             self._hold(seen, packet, now)
             return
         self.holding.relay(seen.flow, target, now, alone=_is_alone(seen))
@@ -295,8 +294,7 @@ class ClusterSide:
         claim = self._directory.lookup(flow)
         if claim is None or flow not in self.holding:
             return
-        target = self.peers.target(claim)
-        if target is not None:
+        if (target := self.peers.target(claim)) is not None:
             self._beginnings.pop(flow, None)
             self._announcing = [one for one in self._announcing if one.seen.flow != flow]
             self._relay_held(flow, target, now)
@@ -346,6 +344,8 @@ class ClusterSide:
 
     def _verify(self, now: float) -> None:
         """All peers have spoken."""
+        for flow in [one for one in self.own.lingering() if self._directory.lookup(one) is not None]:
+            self._claimed_by_peer(flow, now)
         for entry in self.peers.verify():
             flow = connection_flow(entry.values)
             if self._tracker().session(flow) is None and self._tracker().adopt(install_entry(entry), now):
