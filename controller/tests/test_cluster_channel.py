@@ -251,6 +251,21 @@ def test_a_table_that_does_not_end() -> None:
     assert closed(channel, now).code == ErrorCode.SYNC_TIMEOUT
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 70)), max_size=30))
+def test_what_waits_is_taken_in_any_portions(steps: list[tuple[int, int]]) -> None:
+    channel = established()
+    sent, taken = b"", b""
+    for number, (messages, limit) in enumerate(steps):
+        news = b"".join(install_message(number).data for _ in range(messages))
+        channel.send(news, 0.0)
+        sent += news
+        portion = channel.data_to_send(limit)
+        assert len(portion) == min(limit, len(sent) - len(taken))
+        taken += portion
+        assert channel.waiting() == len(sent) - len(taken)
+    assert taken + channel.data_to_send() == sent
+
+
 def test_a_slow_reader_is_given_up() -> None:
     settings = peer_settings("b", max_outgoing=1000)
     channel = opener()
@@ -362,6 +377,7 @@ def check_hearing(state: ChannelState, data: bytes, cuts: list[int]) -> None:
 
 
 HEARING = [state for state in IN_STATE if state is not ChannelState.INIT]
+"""In INIT there is no connection yet that bytes could come on."""
 
 
 @pytest.mark.parametrize("state", HEARING)

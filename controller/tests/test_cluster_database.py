@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -183,22 +184,37 @@ def test_own_connections_are_told_once() -> None:
     assert len(own) == 1
 
 
-def test_what_an_entry_costs() -> None:
+ENTRIES = 20_000
+
+
+def batches(installs: bool, first: int, size: int) -> Iterator[ConnectionRun]:
+    """Messages about ENTRIES flows, so many at a time."""
+    for number in range(first, first + ENTRIES, size):
+        keys = [key_of(flow(each)) for each in range(number, number + size)]
+        messages = [encode_connection(installs, FORWARD, key, False) for key in keys]
+        yield ConnectionRun(AddressFamily.IPV4, b"".join(messages))
+
+
+@pytest.mark.parametrize("size", [4, 1000])
+def test_what_an_entry_costs(size: int) -> None:
     """20 members with 20 000 connections of two entries each in 80 MB are 100 bytes an entry, however they come."""
-    for size in (16 * 4, 16 * 1000):
-        tracemalloc.start()
-        database = ConnectionDatabase()
-        for number in range(0, 20_000 * 16, size):
-            batch = b"".join(
-                encode_connection(True, FORWARD, key_of(flow(1 + each // 16)), False)
-                for each in range(number, number + size, 16)
-            )
-            database.apply("a", ConnectionRun(AddressFamily.IPV4, batch), number / 100_000)
-        del batch
-        used = tracemalloc.get_traced_memory()[0]
-        tracemalloc.stop()
-        assert len(database) == 20_000
-        assert used <= 20_000 * 100
+    tracemalloc.start()
+    database = ConnectionDatabase()
+    for number, batch in enumerate(batches(True, 1, size)):
+        database.apply("a", batch, number * size / 10_000)
+    del batch
+    fresh = tracemalloc.get_traced_memory()[0]
+    for number, (ends, begins) in enumerate(
+        zip(batches(False, 1, size), batches(True, 1 + ENTRIES, size), strict=True)
+    ):
+        database.apply("a", together(ends, begins), 2 + number * size / 10_000)
+    del ends, begins
+    later = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(database) == ENTRIES
+    assert owner(database, flow(ENTRIES)) is None
+    assert owner(database, flow(ENTRIES + 1)) == owner(database, flow(2 * ENTRIES)) == "a"
+    assert max(fresh, later) <= ENTRIES * 100
 
 
 PEERS = ("a", "b", "c")

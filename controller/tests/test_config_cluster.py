@@ -9,6 +9,7 @@ from controller.tests.config_texts import changed, problems
 
 from depot.address import Endpoint, Protocol, parse_address, parse_prefix
 from depot.config import (
+    BusKind,
     ConfigError,
     EntryMode,
     HealthType,
@@ -326,3 +327,38 @@ def test_missing_certificates_are_told(tmp_path: Path) -> None:
         load(tmp_path / "depot.toml")
     told = [(problem.key, "depot cluster init" in problem.message) for problem in caught.value.problems]
     assert told == [("cluster.cert", True), ("cluster.key", True)]
+
+
+NATS = (
+    GOOD.replace('listen = "192.0.2.1:4646"', 'bus = "nats"\nnats = "nats://192.0.2.9:4222"')
+    .replace('address = "192.0.2.2:4646"\n', "")
+    .replace('address = "192.0.2.3:4646"\n', "")
+    .replace('retries = 5\nretry_interval = "1s"\n', "")
+    .replace('retries = "infinite"\n', "")
+)
+
+
+def test_a_bus_needs_no_addresses_of_members() -> None:
+    cluster = parse(NATS, base=Path("/etc/depot")).cluster
+    assert cluster is not None
+    assert (cluster.bus, cluster.nats) == (BusKind.NATS, HostPort("192.0.2.9", 4222))
+    assert [peer.name for peer in cluster.peers] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "message"),
+    [
+        ('bus = "nats"\n', "", "cluster.nats", "has no meaning without bus"),
+        ('nats = "nats://192.0.2.9:4222"\n', "", "cluster", 'write nats = "nats://host:port"'),
+        ("nats://", "http://", "cluster.nats", "is no NATS server"),
+        (":4222", "", "cluster.nats", ""),
+        ('bus = "nats"', 'bus = "kafka"', "cluster.bus", "mesh"),
+        ('bus = "nats"', 'bus = "nats"\nlisten = "192.0.2.1:4646"', "cluster.listen", "do not call each other"),
+        ("misses = 4", "misses = 4\nretries = 3", "cluster.peer[0].retries", "do not call each other"),
+    ],
+    ids=["server without bus", "bus without server", "scheme", "port", "bus", "listen", "retries"],
+)
+def test_a_mistake_about_the_bus_is_named_with_its_place(old: str, new: str, key: str, message: str) -> None:
+    assert old in NATS
+    found = problems(NATS.replace(old, new))
+    assert any(where == key and message in text for _, where, text in found), found

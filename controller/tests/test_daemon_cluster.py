@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from controller.tests.nats_server import NEEDS_NATS, NatsServer
 from controller.tests.running import Daemon, SwitchProcess, eventually
 from controller.tests.switch_tables import read_tables
 
@@ -50,6 +51,11 @@ transparent = true
 name = "p1"
 address = "10.9.{i}.11"
 """
+
+
+_OF_CHANNELS = ("listen", "ca =", "cert =", "key =", "retry", "longest", 'address = "127.0.0.1:1"')
+"""Lines that have no meaning on a bus, or name certificates."""
+_PLAIN = "insecure = true"
 
 
 def depot(*words: str) -> subprocess.CompletedProcess[str]:
@@ -181,3 +187,33 @@ def test_names_that_are_none_get_no_certificates(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "is no name" in done.stderr
     assert not (tmp_path / "pki").exists()
+
+
+@NEEDS_NATS
+def test_members_on_a_bus_see_each_other(tmp_path: Path, switches: tuple[SwitchProcess, SwitchProcess]) -> None:
+    server = NatsServer(tmp_path)
+    server.start()
+    daemons = []
+    try:
+        for index, name in enumerate("ab"):
+            (tmp_path / name).mkdir()
+            text = MEMBER.format(
+                name=name, switch=switches[index].address, i=index + 1, j=2 - index, own_port=1, pki="",
+                peer="ba"[index], peer_port=1,
+            )  # fmt: skip
+            meant = [line for line in text.splitlines() if not line.startswith(_OF_CHANNELS)]
+            meant.insert(
+                meant.index("[cluster]") + 1, f'bus = "nats"\nnats = "nats://127.0.0.1:{server.port}"\n{_PLAIN}'
+            )
+            daemons.append(Daemon(tmp_path / name, "\n".join(meant)))
+            daemons[-1].start()
+        for daemon in daemons:
+            eventually(lambda daemon=daemon: is_up(daemon), "the peer is up")  # type: ignore[misc]
+        assert f"nats://127.0.0.1:{server.port}" in daemons[0].command("cluster", "status").stdout
+        assert daemons[1].command("cluster", "leave").returncode == 0
+        eventually(lambda: not is_up(daemons[0]), "the peer that has left is missing")
+        assert "peer left" in daemons[0].command("cluster", "status").stdout
+    finally:
+        for daemon in daemons:
+            daemon.kill()
+        server.kill()

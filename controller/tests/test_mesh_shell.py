@@ -1,4 +1,6 @@
-"""Control channels over loopback: mutual TLS, strangers, and what is told is told before the call returns."""
+"""Control channels over loopback: mutual TLS, strangers; what is told is told before the call returns, what is heard in
+one pass of the event loop is heard together.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,19 @@ from pathlib import Path
 import pytest
 
 from depot.address import Endpoint, FlowKey, parse_address
-from depot.cluster import ClusterEvent, ConnectionAction, PeerDown, PeerLost, PeerUp, StrangerTurnedAway
+from depot.cluster import (
+    ClusterEvent,
+    ConnectionAction,
+    ConnectionsLearnt,
+    PeerDown,
+    PeerLost,
+    PeerUp,
+    StrangerTurnedAway,
+    key_of,
+)
 from depot.cluster.certificates_shell import CertificateError, issue
 from depot.cluster.mesh_shell import MeshShell
+from depot.cluster.wire import encode_connection
 from depot.config.cluster_model import ClusterConfig, PeerConfig
 from depot.config.host_port import HostPort
 
@@ -30,10 +42,13 @@ class Heard:
 
     def __init__(self) -> None:
         self.events: list[ClusterEvent] = []
+        self.times = 0
+        """That it was told anything."""
         self.strangers: list[str] = []
 
     def mesh_events(self, events: Sequence[ClusterEvent]) -> None:
         self.events += events
+        self.times += 1
 
     def turned_away(self, address: str, reason: str) -> None:
         self.strangers.append(reason)
@@ -124,6 +139,79 @@ async def test_what_is_told_is_with_the_transports_at_once() -> None:
         sent = a.mesh.statistics.bytes_sent
         a.tell_peers([(FLOW, False, ConnectionAction.FORWARD)])
         assert a.mesh.statistics.bytes_sent == sent + 16
+
+
+def install(flow: FlowKey) -> bytes:
+    return encode_connection(True, ConnectionAction.FORWARD, key_of(flow), False)
+
+
+def flow_on(port: int) -> FlowKey:
+    return FlowKey(1, port, 2, 80, 6)
+
+
+def channel_of(shell: MeshShell, peer: str) -> int:
+    counted = shell.mesh._peers[peer].counted
+    assert counted is not None
+    return counted.number
+
+
+@asynccontextmanager
+async def three() -> AsyncIterator[tuple[MeshShell, Heard]]:
+    """Member a with its peers b and c, in sync; what it has heard so far is forgotten."""
+    async with cluster(None, "abc") as made:
+        a = await made.start("a")
+        await made.start("b")
+        await made.start("c")
+        await until(lambda: set(made.up("a")) == {"b", "c"})
+        heard = made.heard["a"]
+        heard.events.clear()
+        heard.times = 0
+        yield a, heard
+
+
+async def test_what_is_heard_in_one_pass_of_the_loop_is_told_at_once_and_in_order() -> None:
+    async with three() as (a, heard):
+        b, c = channel_of(a, "b"), channel_of(a, "c")
+        for port, channel in enumerate((b, c, b), 1):
+            a.received(channel, install(flow_on(port)))
+        assert a.mesh.database.lookup(flow_on(1)) is None  # known and told are one: nobody relays what is still held
+        await asyncio.sleep(0)
+        assert heard.times == 1
+        learnt = [event for event in heard.events if isinstance(event, ConnectionsLearnt)]
+        assert [(event.identity, list(event.keys)) for event in learnt] == [
+            ("b", [key_of(flow_on(1))]),
+            ("c", [key_of(flow_on(2))]),
+            ("b", [key_of(flow_on(3))]),
+        ]
+        assert all(a.mesh.database.lookup(flow_on(port)) for port in (1, 2, 3))
+
+
+async def test_what_a_peer_said_before_its_channel_broke_is_heard_first() -> None:
+    async with three() as (a, heard):
+        channel = channel_of(a, "b")
+        a.received(channel, install(FLOW))
+        a.lost(channel, "broken")
+        assert [type(event) for event in heard.events] == [ConnectionsLearnt, PeerLost]
+
+
+async def test_bytes_that_came_with_the_timer_prove_a_peer_alive() -> None:
+    async with three() as (a, heard):
+        counted = a.mesh._peers["b"].counted
+        assert counted is not None
+        counted.channel.heard_at = a.now() - 0.7  # its three intervals are over
+        a.received(channel_of(a, "b"), install(FLOW))
+        a._fire()
+        await asyncio.sleep(0)
+        assert [type(event) for event in heard.events] == [ConnectionsLearnt]
+
+
+async def test_own_connections_do_not_wait_for_the_end_of_the_pass() -> None:
+    async with three() as (a, _):
+        sent = a.mesh.statistics.bytes_sent
+        a.received(channel_of(a, "b"), install(flow_on(1)))
+        a.tell_peers([(FLOW, False, ConnectionAction.FORWARD)])
+        assert a.mesh.statistics.bytes_sent == sent + 2 * 16
+        assert a.mesh.database.lookup(flow_on(1)) is None
 
 
 async def test_a_table_is_told_to_who_comes_later(folder: Path) -> None:

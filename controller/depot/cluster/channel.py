@@ -10,6 +10,8 @@ something, and what we hear tells it nothing (seed 000, 2.4 has it the other way
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from depot.cluster.errors import ClusterError, ErrorCode, RemoteError
@@ -98,7 +100,8 @@ class Channel:
         self._offset = 0
         self._undecided = False  # the peer's PEER_JOIN waits for our answer
         self._closed: ChannelClosed | None = None
-        self._outgoing = bytearray()
+        self._outgoing: deque[bytes | memoryview] = deque()  # as it was given: all channels share it
+        self._waiting = 0  # bytes of that
         self._allowance = 0  # bytes of the first table that may still wait to be sent
 
     def connected(self, now: float) -> None:
@@ -170,10 +173,10 @@ class Channel:
         self._decide()
         self._settings = settings
         if not self.is_opener:
-            self._outgoing += encode_join(self._identity)
-        self._outgoing += table
-        self._outgoing += KEEPALIVE
-        self._allowance = len(self._outgoing)
+            self._put(encode_join(self._identity))
+        self._put(table)
+        self._put(KEEPALIVE)
+        self._allowance = self._waiting
         self._sent_at = now
         self._move(ChannelInput.JOIN, now)
 
@@ -197,16 +200,25 @@ class Channel:
         if self.state is ChannelState.CLOSED:
             return
         self._sent_at = now
-        self._outgoing += data
-        if len(self._outgoing) > self._settings.max_outgoing + self._allowance:
-            detail = f"{len(self._outgoing)} bytes waited to be sent"
-            self._outgoing.clear()  # somewhere inside there is half a message: nothing can follow
+        self._put(data)
+        if self._waiting > self._settings.max_outgoing + self._allowance:
+            detail = f"{self._waiting} bytes waited to be sent"
+            self._discard()  # somewhere inside there is half a message: nothing can follow
             self._allowance = 0
             self._shut(CloseReason.SLOW_READER, None, detail)
 
+    def _put(self, data: bytes) -> None:
+        if data:
+            self._outgoing.append(data)
+            self._waiting += len(data)
+
+    def _discard(self) -> None:
+        self._outgoing.clear()
+        self._waiting = 0
+
     def probe(self, now: float) -> None:
         """Find out sooner whether a peer that seems to have lost this channel is still there: TCP tells."""
-        if self.state in _JOINED and not self._outgoing:
+        if self.state in _JOINED and not self._waiting:
             self.send(KEEPALIVE, now)
 
     def close(self, reason: CloseReason, code: ErrorCode | None = None, detail: str = "") -> None:
@@ -217,13 +229,13 @@ class Channel:
     def lost(self, detail: str, now: float) -> None:
         """The TCP connection has ended, or could not be made. Ask for events first: what was not read is lost."""
         if self.state is not ChannelState.CLOSED:
-            self._outgoing.clear()
+            self._discard()
             self._move(ChannelInput.LOST, now)
             self._end(CloseReason.LOST, None, detail)
 
     def _shut(self, reason: CloseReason, code: ErrorCode | None, detail: str) -> None:
         if code is not None:
-            self._outgoing += encode_leave(code) if self.state in _JOINED else encode_reject(code)
+            self._put(encode_leave(code) if self.state in _JOINED else encode_reject(code))
         self._move(ChannelInput.CLOSE, self._entered_at)
         self._end(reason, code, detail)
 
@@ -243,19 +255,27 @@ class Channel:
 
     def data_to_send(self, limit: int | None = None) -> bytes:
         """Return bytes for the peer, at most `limit`: no more than TCP takes now, so that slow readers are noticed."""
-        outgoing = self._outgoing
-        if limit is None or limit >= len(outgoing):
-            data = bytes(outgoing)
-            outgoing.clear()
+        if limit is None or limit >= self._waiting:
+            data = b"".join(self._outgoing)
+            self._discard()
         else:
-            data = bytes(memoryview(outgoing)[:limit])
-            del outgoing[:limit]
-        self._allowance = min(self._allowance, len(outgoing))
+            data = b"".join(self._taken(limit))
+            self._waiting -= limit
+        self._allowance = min(self._allowance, self._waiting)
         return data
+
+    def _taken(self, count: int) -> Iterator[bytes | memoryview]:
+        """Take so many of the bytes that wait; there are more."""
+        while count >= len(piece := self._outgoing.popleft()):
+            count -= len(piece)
+            yield piece
+        rest = memoryview(piece)
+        self._outgoing.appendleft(rest[count:])
+        yield rest[:count]
 
     def waiting(self) -> int:
         """Return how many bytes wait to be sent."""
-        return len(self._outgoing)
+        return self._waiting
 
     def next_deadline(self) -> float | None:
         """Return when `handle_timer` wants to be called; None: not at all."""
@@ -295,8 +315,8 @@ class Channel:
             self._shut(CloseReason.SYNC_TIMEOUT, ErrorCode.SYNC_TIMEOUT, "")
         elif now >= self._sent_at + settings.keepalive_interval:
             self._sent_at = now
-            if not self._outgoing:  # else what waits will be the sign of life
-                self._outgoing += KEEPALIVE
+            if not self._waiting:  # else what waits will be the sign of life
+                self._put(KEEPALIVE)
 
 
 _JOINED = (ChannelState.SYNCHRONIZE, ChannelState.ESTABLISHED)

@@ -1,8 +1,9 @@
 """Whose connection is this? What the peers have announced, one table for each (seed 000, 2.4).
 
 A table maps a compact key (`depot.cluster.wire.key_of`, 13 bytes for IPv4) to a stamp, one int: when it was announced
-and how. Stamps are shared, so an entry costs its key of 48 bytes and its place in a dict, 33 to 60. The hash of bytes
-is nothing that outsiders can foresee, so no choice of addresses makes the tables slow.
+and how. Stamps are shared, so an entry costs its key of 48 bytes and its place in a dict, 33 to 64. Removed keys leave
+their places in a dict until it grows, and it grows by three: so one that has become too large is copied. The hash of
+bytes is nothing that outsiders can foresee, so no choice of addresses makes the tables slow.
 
 Each peer's claims stand by themselves. Where several peers claim one flow, the latest announcement counts; when that
 one is removed, the one before it counts again. What a peer removes is only ever its own.
@@ -10,6 +11,7 @@ one is removed, the one before it counts again. What a peer removes is only ever
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -33,8 +35,14 @@ _TICKS_PER_SECOND = 256
 _WHILE = 0.125
 """Seconds that may share their stamps: how exact `Claim.since` is."""
 
-_MOST_RECENT = 16384
-"""Keys remembered for that: 1 MB at most, a tenth of a second of the seed's heaviest traffic (seed 000, 3)."""
+_MOST_RECENT = 8192
+"""Keys remembered for that: 1 MB at most, a twentieth of a second of the seed's heaviest traffic (seed 000, 3)."""
+
+_ROOMY = 64
+"""Bytes of a dict for each entry, above which a copy is half as large and has room for a sixteenth more."""
+
+_SMALL = 1 << 16
+"""Bytes of a dict that is never too large."""
 
 _BYPASS = 2
 _SOURCE_IS_HI = 1
@@ -161,7 +169,13 @@ class _PeerTable:
                 missed.append(key)
         if learnt:
             stamps.settle(entries, learnt, now)
+            self._trim()
         return self._changes(learnt, removed, missed)
+
+    def _trim(self) -> None:
+        """Give back the places of removed entries, once half of the dict is enough for those that are there."""
+        if sys.getsizeof(self.entries) > max(_SMALL, _ROOMY * len(self.entries)):
+            self.entries = dict(self.entries)
 
     def _changes(self, learnt: list[bytes], removed: list[bytes], missed: list[bytes]) -> Changes:
         unknown = 0

@@ -1,6 +1,7 @@
 """The operator's file: `load` it, get a `Config` or a `ConfigError` with every mistake and its line."""
 
 from depot.config.cluster_model import (
+    BusKind,
     ClusterConfig,
     EntryMode,
     PeerConfig,
@@ -30,6 +31,7 @@ from depot.config.model import (
 from depot.config.problems import ConfigError, Problem
 
 __all__ = [
+    "BusKind",
     "ClusterConfig",
     "Config",
     "ConfigError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from depot.address import Prefix, format_address, is_ipv4, same_family
-from depot.config.cluster_model import PolicyAction
+from depot.config.cluster_model import BusKind, PolicyAction
 from depot.config.cluster_tables import ClusterDraft, PolicyDraft
 from depot.config.problems import KeyPath, ProblemList, format_path
 from depot.config.tables import SwitchDraft, VipDraft
@@ -49,6 +49,8 @@ def _check_members(draft: ClusterDraft, problems: ProblemList) -> None:
         if peer.name == own:
             problems.add((*path, "name"), f"{own} is this member itself; [[cluster.peer]] is for the others only")
         _refuse_repeat(names, peer.name, (*path, "name"), f"peer name {peer.name}", problems)
+        if draft.cluster.bus is BusKind.NATS:
+            continue
         _refuse_repeat(addresses, str(peer.address), (*path, "address"), f"peer address {peer.address}", problems)
         if peer.address == draft.cluster.listen:
             problems.add((*path, "address"), f"{peer.address} is where this member listens itself")

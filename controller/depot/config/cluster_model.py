@@ -9,7 +9,16 @@ from pathlib import Path
 from depot.address import Endpoint, Prefix, Protocol
 from depot.config.host_port import HostPort
 
-__all__ = ["ClusterConfig", "EntryMode", "PeerConfig", "PolicyAction", "PolicyConfig", "SteerKind"]
+__all__ = ["BusKind", "ClusterConfig", "EntryMode", "PeerConfig", "PolicyAction", "PolicyConfig", "SteerKind"]
+
+
+class BusKind(Enum):
+    """What the members' messages ride on."""
+
+    MESH = "mesh"
+    """A TCP channel between every two members (seed 000, 2.2)."""
+    NATS = "nats"
+    """A NATS server, for more than some twenty members."""
 
 
 class EntryMode(Enum):
@@ -46,7 +55,7 @@ class PeerConfig:
     name: str
     """Its name in the cluster."""
     address: HostPort
-    """Where it listens."""
+    """Where it listens; an empty host with NATS, where nobody calls anybody."""
     tunnel: tuple[int, ...]
     """The ends of its tunnels, 128-bit addresses, at most one of a family."""
     keepalive: float = 1.0
@@ -68,7 +77,7 @@ class ClusterConfig:
     name: str
     """This member's name in the cluster."""
     listen: HostPort
-    """Where peers reach our control channel."""
+    """Where peers reach our control channel; an empty host with NATS."""
     tunnel: tuple[int, ...]
     """The ends of our tunnels, 128-bit addresses of switch ports, at most one of a family."""
     ca: Path | None = None
@@ -94,10 +103,14 @@ class ClusterConfig:
     around them."""
     peers: tuple[PeerConfig, ...] = ()
     """The others."""
+    bus: BusKind = BusKind.MESH
+    """What the messages ride on."""
+    nats: HostPort | None = None
+    """The NATS server; None with channels."""
 
     @property
     def insecure(self) -> bool:
-        """Whether the control channels are plain TCP."""
+        """Whether the control channels, or the one to the NATS server, are plain TCP."""
         return self.ca is None
 
 

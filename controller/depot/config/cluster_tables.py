@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depot.address import Prefix, Protocol
 from depot.config.cluster_model import (
+    BusKind,
     ClusterConfig,
     EntryMode,
     PeerConfig,
@@ -70,12 +71,14 @@ def read_cluster(reader: TableReader | None, base: Path) -> ClusterDraft | None:
     if reader is None:
         return None
     default = ClusterConfig("", HostPort("", 0), ())
+    bus = reader.vital("bus", choice(BusKind), default.bus)
+    with_channels = bus is BusKind.MESH
     tables = reader.tables("peer")
-    peers = [(peer, part.path) for part in tables if (peer := _read_peer(part))]
+    peers = [(peer, part.path) for part in tables if (peer := _read_peer(part, with_channels))]
     ca, cert, key = _read_certificates(reader, base)
     cluster = ClusterConfig(
         name=reader.required("name", _member_name, ""),
-        listen=reader.required("listen", host_port, HostPort("", 0)),
+        listen=_read_address(reader, "listen", with_channels),
         tunnel=reader.required("tunnel", list_of(ip_address), ()),
         ca=ca,
         cert=cert,
@@ -90,12 +93,52 @@ def read_cluster(reader: TableReader | None, base: Path) -> ClusterDraft | None:
         entries=reader.optional("entries", choice(EntryMode), default.entries),
         mss_mtu=reader.optional("mss_mtu", integer(1280, 9216), default.mss_mtu),
         peers=tuple(peer for peer, _ in peers),
+        bus=bus,
+        nats=reader.optional("nats", _nats_server, None),
     )
+    _check_nats(reader, bus)
     reader.finish()
     _check_caps(cluster, reader)
     if not reader.usable:
         return None
     return ClusterDraft(cluster, reader.path, tuple(path for _, path in peers), len(peers) == len(tables))
+
+
+def _read_address(reader: TableReader, key: str, with_channels: bool) -> HostPort:
+    """Where a member listens: needed with channels, of no use with NATS."""
+    if with_channels:
+        return reader.required(key, host_port, HostPort("", 0))
+    _refuse_channel_keys(reader, (key,))
+    return HostPort("", 0)
+
+
+def _refuse_channel_keys(reader: TableReader, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        reader.optional(key, _anything, None)
+        if reader.has(key):
+            message = 'has no meaning with cluster.bus = "nats", where members do not call each other; leave it out'
+            reader.problems.add((*reader.path, key), message)
+
+
+def _anything(value: object) -> None:
+    return None
+
+
+def _nats_server(value: object) -> HostPort:
+    given = text(value)
+    scheme, separator, rest = given.partition("://")
+    if scheme != "nats" or not separator:
+        raise Refused(f'{given!r} is no NATS server; write "nats://host:port"')
+    return host_port(rest)
+
+
+def _check_nats(reader: TableReader, bus: BusKind) -> None:
+    if reader.is_wrong("bus"):
+        return
+    if bus is BusKind.NATS and not reader.has("nats"):
+        reader.problems.add(reader.path, 'bus = "nats" needs its server: write nats = "nats://host:port"')
+    elif bus is BusKind.MESH and reader.has("nats"):
+        reader.problems.add((*reader.path, "nats"), 'has no meaning without bus = "nats"; add that or leave this out')
 
 
 def _member_name(value: object) -> str:
@@ -142,11 +185,11 @@ def _check_caps(cluster: ClusterConfig, reader: TableReader) -> None:
             reader.problems.add((*reader.path, f"hold_flow_{what}"), message)
 
 
-def _read_peer(reader: TableReader) -> PeerConfig | None:
+def _read_peer(reader: TableReader, with_channels: bool) -> PeerConfig | None:
     default = PeerConfig("", HostPort("", 0), ())
     peer = PeerConfig(
         name=reader.required("name", _member_name, ""),
-        address=reader.required("address", host_port, HostPort("", 0)),
+        address=_read_address(reader, "address", with_channels),
         tunnel=reader.required("tunnel", list_of(ip_address), ()),
         keepalive=reader.optional("keepalive", duration(0.05, 3600), default.keepalive),
         misses=reader.optional("misses", integer(1, 100), default.misses),
@@ -159,6 +202,8 @@ def _read_peer(reader: TableReader) -> PeerConfig | None:
     if peer.longest_retry_interval < peer.retry_interval:
         key = "longest_retry_interval" if reader.has("longest_retry_interval") else "retry_interval"
         reader.problems.add((*reader.path, key), "longest_retry_interval must not be below retry_interval")
+    if not with_channels:
+        _refuse_channel_keys(reader, ("retries", "retry_interval", "longest_retry_interval"))
     reader.finish()
     return peer if reader.usable else None
 

@@ -45,7 +45,7 @@ def cluster_status(daemon: Daemon) -> Row:
         peers.append(
             {
                 "name": view.identity,
-                "address": "" if peer is None else str(peer.address),
+                "address": "" if peer is None or config.nats is not None else str(peer.address),
                 "up": view.is_up,
                 "state": view.state.value,
                 "since": round(now - view.since, 3),
@@ -59,7 +59,7 @@ def cluster_status(daemon: Daemon) -> Row:
         )
     return {
         "name": config.name,
-        "listen": str(config.listen),
+        "listen": str(config.listen) if config.nats is None else f"nats://{config.nats}",
         "tls": not config.insecure,
         "in_sync": mesh.in_sync,
         "connections": len(mesh.own),

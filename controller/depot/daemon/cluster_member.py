@@ -18,7 +18,8 @@ from depot.cluster import (
     SyncChanged,
 )
 from depot.cluster.mesh_shell import MeshShell
-from depot.config.cluster_model import ClusterConfig
+from depot.cluster.nats_shell import NatsShell
+from depot.config.cluster_model import BusKind, ClusterConfig
 from depot.daemon.event_log import EventLog
 from depot.daemon.switch_runner import SwitchRunner
 from depot.switching.announcer import Announcement
@@ -27,6 +28,8 @@ __all__ = ["ClusterMember"]
 
 MOST_SECONDS = 60.0
 """A stranger that calls again and again is told of once in so many seconds."""
+
+_SHELLS: dict[BusKind, type[MeshShell] | type[NatsShell]] = {BusKind.MESH: MeshShell, BusKind.NATS: NatsShell}
 
 
 class ClusterMember:
@@ -42,8 +45,8 @@ class ClusterMember:
         """What is in force."""
         self._event_log = event_log
         self._runners = runners
-        self.shell = MeshShell(config, self)
-        """The control channels."""
+        self.shell: MeshShell | NatsShell = _SHELLS[config.bus](config, self)
+        """The control channels, or the bus."""
         self.strangers: Counter[str] = Counter()
         """Callers that were turned away, by reason."""
         self._told_of: dict[str, float] = {}
@@ -51,7 +54,10 @@ class ClusterMember:
     async def start(self) -> None:
         """Listen, and call the peers. Raises OSError."""
         await self.shell.start()
-        text = f"cluster: member {self.config.name} listens at {self.config.listen}"
+        where = f"listens at {self.config.listen}"
+        if self.config.nats is not None:
+            where = f"speaks through the NATS server {self.config.nats}"
+        text = f"cluster: member {self.config.name} {where}"
         insecure = ", without TLS: whoever reaches it may speak for a member" if self.config.insecure else ""
         level = logging.WARNING if self.config.insecure else logging.INFO
         self._event_log.add("cluster-started", text + insecure, level=level)
@@ -64,11 +70,12 @@ class ClusterMember:
         """Take other peers and limits; return notes on what needs a new start."""
         before = self.config
         self.config = replace(
-            config, name=before.name, listen=before.listen, ca=before.ca, cert=before.cert, key=before.key
-        )
+            config, name=before.name, listen=before.listen, bus=before.bus, nats=before.nats,
+            ca=before.ca, cert=before.cert, key=before.key,
+        )  # fmt: skip
         self.shell.reconfigure(self.config)
         if self.config != config:
-            return ["[cluster]: name, listen and certificates take effect when the daemon is started again"]
+            return ["[cluster]: name, listen, bus, nats and certificates take effect when the daemon is started again"]
         return []
 
     def leave(self) -> None:
