@@ -113,6 +113,18 @@ def test_a_short_connection_that_was_handed_off_is_not_lost() -> None:
     assert (peers.counts.handoffs, peers.counts.handoffs_lost) == (1, 0)
 
 
+def test_what_was_handed_to_a_peer_that_leaves_gets_no_entry_any_more() -> None:
+    fig = Fig1()
+    peers = fig.a.core.cluster.peers
+    target = peers.hand_off(FLOW, FLOW.client(CLIENT_IS_HI), "b", fig.world.now)
+    fig.b.mesh.leave(fig.world.now)
+    fig.world.advance(0.1)
+    peers.write(FLOW, target)  # its relay is over
+    fig.a.settle()
+    assert fig.entries(fig.a) == {}
+    assert (peers.counts.handoffs, peers.counts.handoffs_lost) == (1, 1)
+
+
 def test_a_forged_reset_does_not_make_peers_forget_a_connection_that_goes_on() -> None:
     """Flags can be forged, silence cannot: docs/decisions/0007-tcp-tracking.md."""
     fig = Fig1()
