@@ -365,7 +365,7 @@ class TestEnds:
         fig.world.advance(0.1)
         assert fig.entries(fig.b) == {Action.FORWARD_TO_PEER: 1}
         fig.proxy_says("R")
-        fig.world.advance(1.0)
+        fig.world.advance(15.0)
         assert len(fig.b.mesh.database) == 0
         assert fig.entries(fig.b) == {}
 
@@ -373,7 +373,7 @@ class TestEnds:
         fig = Fig1()
         fig.proxy_says("S")
         fig.proxy_says("R")
-        fig.world.advance(3.0)
+        fig.world.advance(15.0)
         assert len(fig.b.mesh.database) == 0
         assert len(fig.proxy_says("S")) == 1
         fig.world.advance(0.1)

@@ -111,3 +111,90 @@ def test_a_short_connection_that_was_handed_off_is_not_lost() -> None:
     fig.b.mesh.remove(FLOW)
     fig.world.advance(5.0)
     assert (peers.counts.handoffs, peers.counts.handoffs_lost) == (1, 0)
+
+
+def test_what_was_handed_to_a_peer_that_leaves_gets_no_entry_any_more() -> None:
+    fig = Fig1()
+    peers = fig.a.core.cluster.peers
+    target = peers.hand_off(FLOW, FLOW.client(CLIENT_IS_HI), "b", fig.world.now)
+    fig.b.mesh.leave(fig.world.now)
+    fig.world.advance(0.1)
+    peers.write(FLOW, target)  # its relay is over
+    fig.a.settle()
+    assert fig.entries(fig.a) == {}
+    assert (peers.counts.handoffs, peers.counts.handoffs_lost) == (1, 1)
+
+
+def test_a_forged_reset_does_not_make_peers_forget_a_connection_that_goes_on() -> None:
+    """Flags can be forged, silence cannot: docs/decisions/0007-tcp-tracking.md."""
+    fig = Fig1()
+    fig.proxy_says("S")
+    fig.server_answers("SA")
+    fig.world.advance(0.1)
+    fig.server_answers("R")
+    for _ in range(20):
+        fig.world.advance(1.0)
+        assert len(fig.server_answers("A", data=b"x")) == 1
+    fig.world.advance(15.0)
+    assert len(fig.b.mesh.database) == 0
+    assert fig.entries(fig.a) == fig.entries(fig.b) == {}
+
+
+class TestPortsThatMove:
+    """A connection has ended here, its entry stays a while; the same ports serve another one at a peer."""
+
+    def ended(self) -> Fig1:
+        fig = Fig1()
+        fig.client_says("S")
+        for flags in ("SA", "FA"):
+            fig.a.send(2, fig.a.packet(fig.a.proxy, SERVER, 80, CLIENT, 4000, flags))
+        fig.client_says("FA")
+        fig.world.advance(5.0)
+        assert len(fig.b.mesh.database) == 0
+        assert fig.entries(fig.a) == {Action.FORWARD_TO_MEMBER: 1}
+        return fig
+
+    def begin_at_b(self, fig: Fig1) -> None:
+        fig.client_says("S", at=fig.b)
+        fig.world.advance(0.1)
+        assert len(loop._taken(fig.b.proxy)) == 1
+
+    def check_that_b_has_it(self, fig: Fig1) -> None:
+        fig.client_says("A", data=b"x")
+        fig.world.advance(0.1)
+        assert loop.payloads(loop._taken(fig.b.proxy)) == [b"x"]
+        assert fig.entries(fig.a) == {Action.FORWARD_TO_PEER: 1}
+
+    def test_the_peer_gets_what_comes_here(self) -> None:
+        fig = self.ended()
+        self.begin_at_b(fig)
+        self.check_that_b_has_it(fig)
+
+    def test_so_it_does_if_this_controller_knows_the_old_one_by_its_entry_alone(self) -> None:
+        fig = self.ended()
+        fig.world.kill("a")
+        fig.world.restart("a")
+        fig.world.advance(1.0)
+        assert fig.entries(fig.a) == {Action.FORWARD_TO_MEMBER: 1}
+        self.begin_at_b(fig)
+        self.check_that_b_has_it(fig)
+
+    def test_so_it_does_if_the_peers_spoke_before_the_switch(self) -> None:
+        fig = self.ended()
+        fig.a.disconnect()
+        fig.world.kill("a")
+        self.begin_at_b(fig)
+        fig.a.new_core()
+        fig.world.cut.discard("a")
+        fig.world.start("a")
+        fig.world.advance(1.0)
+        assert fig.a.mesh.in_sync
+        fig.a.connect()
+        fig.world.advance(0.1)
+        self.check_that_b_has_it(fig)
+
+    def test_nothing_is_remembered_when_the_entry_has_gone(self) -> None:
+        fig = self.ended()
+        fig.world.advance(120.0)
+        assert fig.entries(fig.a) == {}
+        assert list(fig.a.core.cluster.own.lingering()) == []

@@ -4,9 +4,9 @@
 //
 // The cache is an array of sets of two slots, A and B, and a flow has its place in one set: one line of memory
 // to look at. A slot is never cleared: it stops matching when it has not been used for FLOW_CACHE_LIFETIME, and
-// may be taken by another flow after FLOW_CACHE_CONTENTION, or at once after the client's FIN or RST, so that
-// short sessions leave room for those that follow. A session whose digest may have been lost is announced again
-// after FLOW_CACHE_REANNOUNCE.
+// may be taken by another flow after FLOW_CACHE_CONTENTION, or at once after the client's FIN, so that short
+// sessions leave room for those that follow; a RST may be forged, and then the session goes on by its slot alone.
+// A session whose digest may have been lost is announced again after FLOW_CACHE_REANNOUNCE.
 
 // A slot of the flow cache, bit by bit.
 #define SLOT_FINGERPRINT 127:96
@@ -14,7 +14,7 @@
 #define SLOT_SEEN 63:32
 #define SLOT_MEMBER 31:16
 #define SLOT_ANNOUNCED 15:2
-#define SLOT_OVER 1:1       // an end of the session was seen: another flow may take the slot at once
+#define SLOT_OVER 1:1       // the client's FIN was seen: another flow may take the slot at once
 #define SLOT_SUCCESSOR 0:0  // it was taken beside the entry of an ended session
 
 control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
@@ -179,7 +179,7 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
 
         if ((remembered || meta.announced) && is_free) {
             announced_t announced = meta.announced ? (announced_t)now : slot[SLOT_ANNOUNCED];
-            bool ends = (meta.tcp_flags & (TCP_FIN | TCP_RST)) != 0;
+            bool ends = (meta.tcp_flags & TCP_FIN) != 0;
             bit<1> over = (bit<1>)ends | ((bit<1>)remembered & slot[SLOT_OVER]);
             slot = fingerprint ++ sequence ++ now ++ meta.member_id ++ announced ++ over ++ successor;
             if (use_b) {

@@ -33,6 +33,7 @@ class Announcer:
         self.announcements: list[Announcement] = []
         """To be told to all peers, in order; the taker empties it."""
         self._own: dict[bytes, Announcement] = {}
+        self._lingering: dict[bytes, FlowKey] = {}
         self._ending: list[tuple[float, bytes]] = []
 
     def __len__(self) -> int:
@@ -43,9 +44,14 @@ class Announcer:
         return key in self._own
 
     def flows(self, keys: Iterable[bytes]) -> list[FlowKey]:
-        """Return the flows of those keys that are own connections."""
-        own = self._own
-        return [own[key].flow for key in keys if key in own]
+        """Return the flows of those keys that are own connections, or were and have an entry still."""
+        own, lingering = self._own, self._lingering
+        found = [own[key].flow for key in keys if key in own]
+        return found + [lingering[key] for key in keys if key in lingering] if lingering else found
+
+    def lingering(self) -> Iterator[FlowKey]:
+        """Yield every connection that has ended and has an entry still."""
+        return iter(self._lingering.values())
 
     def bypassed(self) -> Iterator[FlowKey]:
         """Yield every own connection that is bypassed."""
@@ -56,14 +62,24 @@ class Announcer:
         key = key_of(announcement.flow)
         if self._own.get(key) == announcement:
             return False
+        self._lingering.pop(key, None)
         self._own[key] = announcement
         self.announcements.append(announcement)
         return True
 
-    def withdraw(self, flow: FlowKey) -> None:
-        """Tell that a connection has ended."""
-        if self._own.pop(key_of(flow), None) is not None:
+    def withdraw(self, flow: FlowKey, *, lingers: bool = False) -> None:
+        """Tell that a connection has ended. lingers: its entry has not gone yet; say so once more when it has."""
+        key = key_of(flow)
+        if self._own.pop(key, None) is not None:
             self.announcements.append(Announcement(flow))
+        if lingers:
+            self._lingering[key] = flow
+        else:
+            self._lingering.pop(key, None)
+
+    def adopt_ended(self, flows: Iterable[FlowKey]) -> None:
+        """The switch holds entries of these connections that have ended, and of no others."""
+        self._lingering = {key_of(flow): flow for flow in flows}
 
     def withdraw_later(self, flow: FlowKey, at: float) -> None:
         """Ask at a time whether a connection is over; see `due`."""
@@ -76,6 +92,7 @@ class Announcer:
         for one in list(self._own.values()):
             self.withdraw(one.flow)
         self._ending.clear()
+        self._lingering.clear()
 
     def due(self, now: float) -> Iterator[FlowKey]:
         """Yield the connections whose time has come; the caller withdraws those that have not begun anew."""

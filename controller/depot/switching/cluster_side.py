@@ -51,8 +51,8 @@ from depot.switching.steering import DictionaryAffinity, Steering
 __all__ = ["ClusterSide"]
 
 LINGER, LONG_LINGER = 2.0, 60.0
-"""Seconds that peers still bring late packets of a connection that has been closed: some retransmissions; and until it
-is looked at again if only one end is known to have closed it."""
+"""Seconds that peers still bring late packets of a connection that has been closed: some retransmissions, after a RST
+until its entry goes; and until it is looked at again if only one end is known to have closed it."""
 _SYN, _ACK = int(TcpFlag.SYN), int(TcpFlag.ACK)
 
 
@@ -174,8 +174,7 @@ class ClusterSide:
         return Target(session.member_id, session.client)
 
     def _pass_on(self, seen: FlowPacket, packet: PacketIn, claim: Claim, now: float) -> None:
-        target = self.peers.target(claim)
-        if target is None:
+        if (target := self.peers.target(claim)) is None:
             self._hold(seen, packet, now)
             return
         self.holding.relay(seen.flow, target, now, alone=_is_alone(seen))
@@ -295,8 +294,7 @@ class ClusterSide:
         claim = self._directory.lookup(flow)
         if claim is None or flow not in self.holding:
             return
-        target = self.peers.target(claim)
-        if target is not None:
+        if (target := self.peers.target(claim)) is not None:
             self._beginnings.pop(flow, None)
             self._announcing = [one for one in self._announcing if one.seen.flow != flow]
             self._relay_held(flow, target, now)
@@ -335,6 +333,7 @@ class ClusterSide:
 
     def adopted(self, now: float) -> None:
         """The tracker has adopted what the switch holds: the peers hear of it."""
+        self.own.adopt_ended(view.key for view in self._tracker().sessions() if view.state in ENDED_STATES)
         for view in self._tracker().sessions():
             if view.state not in ENDED_STATES and self._cluster is not None and self._has_shared_vip(view.vip_id):
                 bypassed = view.vip_id == BYPASS_VIP_ID
@@ -345,6 +344,8 @@ class ClusterSide:
 
     def _verify(self, now: float) -> None:
         """All peers have spoken."""
+        for flow in [one for one in self.own.lingering() if self._directory.lookup(one) is not None]:
+            self._claimed_by_peer(flow, now)
         for entry in self.peers.verify():
             flow = connection_flow(entry.values)
             if self._tracker().session(flow) is None and self._tracker().adopt(install_entry(entry), now):
@@ -409,9 +410,11 @@ class ClusterSide:
         self.peers.handle_timer(now)
         for flow in list(self.own.due(now)):
             session = self._tracker().session(flow)
-            if session is None or session.state in ENDED_STATES:
+            if session is not None and session.state is SessionState.RESET:  # forged, unless silence follows
+                self.own.withdraw_later(flow, now + LINGER)
+            elif session is None or session.state in ENDED_STATES:
                 if not self._is_beginning(flow):
-                    self.own.withdraw(flow)
+                    self.own.withdraw(flow, lingers=session is not None)
             elif session.state is SessionState.CLOSING:  # without sight of replies: the other end may go on
                 self.own.withdraw_later(flow, now + LONG_LINGER)
 

@@ -159,6 +159,9 @@ class PeerFlows:
             self._up.add(peer)
         else:
             self._up.discard(peer)
+            for flow in [flow for flow, taker in self._handoffs.items() if taker == peer]:
+                del self._handoffs[flow]
+                self.counts.handoffs_lost += 1
             self.off_box.remove_owner(peer)
 
     # The switch
