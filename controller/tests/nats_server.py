@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -25,7 +26,18 @@ class NatsServer:
     def __init__(self, folder: Path, certificates: Path | None = None) -> None:
         self.port = free_port()
         self._config = folder / "nats.conf"
-        lines = [f"listen: 127.0.0.1:{self.port}", f'jetstream {{ store_dir: "{folder}" }}']
+        self._folder, self._certificates = folder, certificates
+        self._process: subprocess.Popen[bytes] | None = None
+        self.set_options()
+
+    def set_options(self, *, jetstream: bool = True, password: str | None = None) -> None:
+        """Write the configuration, for the next start or reload; with a password nobody gets in without it."""
+        certificates = self._certificates
+        lines = [f"listen: 127.0.0.1:{self.port}"]
+        if jetstream:
+            lines.append(f'jetstream {{ store_dir: "{self._folder}" }}')
+        if password is not None:
+            lines.append(f'authorization {{ user: somebody, password: "{password}" }}')
         if certificates is not None:
             names = {"cert_file": "nats.pem", "key_file": "nats.key", "ca_file": "ca.pem"}
             files = ", ".join(f'{key}: "{certificates / name}"' for key, name in names.items())
@@ -33,7 +45,6 @@ class NatsServer:
             users = ", ".join(self._user(name) for name in "abc")
             lines.append(f"authorization {{ users = [{users}] }}")
         self._config.write_text("\n".join(lines) + "\n")
-        self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
     def _user(name: str) -> str:
@@ -45,6 +56,11 @@ class NatsServer:
         """Start it; clients wait for it."""
         argv = ["nats-server", "-c", str(self._config)]
         self._process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def reload(self) -> None:
+        """Have it read its configuration again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """Kill it."""

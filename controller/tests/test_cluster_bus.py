@@ -11,8 +11,11 @@ import pytest
 from controller.tests.bus_network import BusNetwork, BusNode
 from controller.tests.cluster_values import flow_number, peer_settings
 
-from depot.cluster.bus import OUTAGE_LIMIT
+from depot.cluster.bus import OUTAGE_LIMIT, Bus
+from depot.cluster.bus_wire import BusKind, BusMessage, encode_bus
+from depot.cluster.events import StrangerTurnedAway
 from depot.cluster.settings import PeerSettings
+from depot.cluster.wire import KEEPALIVE
 
 NAMES = [f"m{number}" for number in range(1, 41)]
 
@@ -144,3 +147,17 @@ def test_schedules_of_faults_for_long() -> None:
     end, chance = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "2")), random.Random()
     while time.monotonic() < end:
         check(chance.randrange(1000, 2**32), chance.choice((3, 10, 30)), NAMES[:7])
+
+
+@pytest.mark.parametrize(
+    ("identity", "version", "reason"),
+    [("z", 1, "z is no peer"), ("a", 1, "a is no peer"), ("b", 9, "b: the sender speaks version 9, we speak 1")],
+)
+def test_who_does_not_belong_here_is_told_of_and_not_heard(identity: str, version: int, reason: str) -> None:
+    bus = Bus("a", [settings("b")], 1, 0.0)
+    bus.connected(0.0)
+    data = encode_bus(BusMessage(BusKind.SIGN, 5, 1, 0, KEEPALIVE))
+    bus.receive(identity, bytes((version,)) + data[1:], 0.1)
+    told = [event.detail for event in bus.take_events() if isinstance(event, StrangerTurnedAway)]
+    assert told == [reason]
+    assert all(view.connections == 0 and not view.is_up for view in bus.peers())

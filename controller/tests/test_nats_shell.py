@@ -48,7 +48,7 @@ class Members:
         self.shells: dict[str, NatsShell] = {}
 
     def config(self, name: str, certificate: str | None = None) -> ClusterConfig:
-        peers = tuple(PeerConfig(other, NOWHERE, (), keepalive=0.5) for other in self.names if other != name)
+        peers = tuple(PeerConfig(other, NOWHERE, (), keepalive=1.0) for other in self.names if other != name)
         host, folder, own = HostPort("127.0.0.1", self.server.port), self.certificates, certificate or name
         if folder is None:
             return ClusterConfig(name, NOWHERE, (), peers=peers, bus=BusKind.NATS, nats=host)
@@ -215,3 +215,35 @@ async def test_a_server_that_is_not_there_is_told_of_once_and_found_later(
     assert len([text for text in said if "cannot be reached" in text]) <= 2
     assert "cannot be reached" in said[0]
     assert "connected" in said[-1]
+
+
+async def test_a_server_without_jetstream_is_told_of_once(server: NatsServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "depot.events")
+    server.kill()
+    server.set_options(jetstream=False)
+    server.start()
+    async with members(server, ["a", "b"]) as cluster:
+        await cluster.start("a")
+        await cluster.start("b")
+        await until(lambda: caplog.text.count("does it have JetStream") == 2, 10)
+        await asyncio.sleep(1.5)  # tables are asked for again meanwhile
+        assert caplog.text.count("does it have JetStream") == 2
+
+
+async def test_who_is_thrown_out_comes_back_when_the_server_lets_it(
+    server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "depot.events")
+    async with members(server, ["a", "b"]) as cluster:
+        await cluster.start("a", connections=3)
+        await cluster.start("b")
+        await until(cluster.agree, 20)
+        server.set_options(password="nobody knows it")
+        server.reload()
+        await until(lambda: not any(shell.mesh.in_sync for shell in cluster.shells.values()))
+        await until(lambda: "cannot be reached" in caplog.text)
+        cluster.install("a", range(3, 8))
+        server.set_options()
+        server.reload()
+        await until(cluster.agree, 20)
+        assert cluster.shells["b"].mesh.database.count("a") == 8

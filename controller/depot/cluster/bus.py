@@ -24,6 +24,7 @@ from depot.cluster.events import (
     PeerDown,
     PeerLost,
     PeerUp,
+    StrangerTurnedAway,
     SyncChanged,
 )
 from depot.cluster.peers import PeerView
@@ -276,15 +277,18 @@ class Bus:
         """Take what somebody published."""
         peer = self._peers.get(identity)
         if peer is None or not self._is_connected:
-            self.statistics.strangers += peer is None and identity != self.identity
+            if peer is None and self._is_connected:
+                self.statistics.strangers += 1  # our own name too: what we say does not come back to us
+                self._events.append(StrangerTurnedAway(0, CloseReason.REFUSED, None, f"{identity} is no peer"))
             return
         self.statistics.bytes_received += len(data)
         try:
             message = read_bus(data)
             if self._is_of_this_life(peer, message, now):
                 self._take(peer, message, now)
-        except RemoteError:
+        except RemoteError as error:
             self.statistics.bad_messages += 1
+            self._events.append(StrangerTurnedAway(0, CloseReason.BAD_MESSAGE, None, f"{identity}: {error}"))
 
     def _is_of_this_life(self, peer: BusPeer, message: BusMessage, now: float) -> bool:
         if message.kind is BusKind.ASK or message.epoch == peer.left_epoch:

@@ -31,6 +31,8 @@ PART = 1 << 18
 """Bytes of a value: a quarter of what a server takes by default."""
 RECONNECT_WAIT = 0.25
 """Seconds between attempts to reach the server."""
+REFUSED_WAIT = 1.0
+"""Seconds until a server is tried again that has thrown us out."""
 PING_INTERVAL = 2
 """Seconds; a server that does not answer two of them is left."""
 STORE_TIMEOUT = 5.0
@@ -75,7 +77,7 @@ class NatsShell:
         self._store: KeyValue | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._settling = self._stopped = self._is_missed = False
+        self._settling = self._stopped = self._is_missed = self._is_storeless = False
 
     def now(self) -> float:
         """The loop's time, seconds."""
@@ -183,6 +185,7 @@ class NatsShell:
             error_cb=self._failed,
             disconnected_cb=self._disconnected,
             reconnected_cb=self._connected,
+            closed_cb=self._closed,
             max_reconnect_attempts=-1,
             reconnect_time_wait=RECONNECT_WAIT,  # type: ignore[arg-type]  # any number of seconds will do
             ping_interval=PING_INTERVAL,
@@ -214,6 +217,18 @@ class NatsShell:
     async def _disconnected(self) -> None:
         self.mesh.disconnected(self.now(), f"no connection to {self._config.nats}")
         self.settle()
+
+    async def _closed(self) -> None:
+        """The client has given up, as nats-py does when a server throws it out."""
+        if not self._stopped:
+            self._spawn(self._begin_anew())
+
+    async def _begin_anew(self) -> None:
+        await self._disconnected()
+        await self._failed(self._client.last_error or NatsError("thrown out"))
+        await asyncio.sleep(REFUSED_WAIT)
+        self._client = _Client()
+        await self._connect()
 
     async def _failed(self, error: Exception) -> None:
         """Once for each time that the server is away, the operator is told."""
@@ -259,9 +274,9 @@ class NatsShell:
                 for part in range(parts):
                     await store.put(f"{name}.{part}", head + order.data[part * PART : (part + 1) * PART])
         except (NatsError, TimeoutError, OSError) as error:
-            self._store = None
-            await self._failed(error)
+            await self._store_failed(error)
             return 0
+        self._is_storeless = False
         return parts
 
     async def _get(self, order: FetchTable) -> bytes | None:
@@ -277,9 +292,18 @@ class NatsShell:
                         return None  # it has stored another meanwhile
                     data += memoryview(value)[len(head) :]
         except (NatsError, TimeoutError, OSError) as error:
-            await self._failed(error)
+            await self._store_failed(error)
             return None
         return bytes(data)
+
+    async def _store_failed(self, error: Exception) -> None:
+        """Once until a table is stored again, the operator is told."""
+        self._store = None
+        await self._failed(error)
+        if self._client.is_connected and not self._is_storeless:
+            self._is_storeless = True
+            text = "cluster: the NATS server %s keeps no tables: %s; does it have JetStream, and may we use it?"
+            events.warning(text, self._config.nats, str(error) or type(error).__name__)
 
 
 def _token(identity: str) -> str:
