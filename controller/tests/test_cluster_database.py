@@ -289,3 +289,18 @@ class AgainstTheSimplestModel(RuleBasedStateMachine):
 
 AgainstTheSimplestModel.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestAgainstTheSimplestModel = AgainstTheSimplestModel.TestCase
+
+
+def test_a_peer_has_room_for_as_many_as_its_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last that came find none; what is there can be announced again, and what ends makes room."""
+    monkeypatch.setattr("depot.cluster.database.MOST_CONNECTIONS", 3)
+    database = ConnectionDatabase()
+    changes = database.apply("a", together(*(message(True, flow(number)) for number in range(5))), 1.0)
+    assert (len(changes.learnt), changes.refused) == (3, 2)
+    assert database.count("a") == 3
+    assert owner(database, flow(4)) is None
+    again = database.apply("a", message(True, flow(0), BYPASS), 2.0)
+    assert (list(again.learnt), again.refused) == ([key_of(flow(0))], 0)
+    database.apply("a", message(False, flow(1)), 3.0)
+    assert database.apply("a", message(True, flow(4)), 4.0).refused == 0
+    assert owner(database, flow(4)) == "a"

@@ -360,6 +360,7 @@ class Bus:
 
     def _tell(self, identity: str, changes: Changes) -> None:
         self.statistics.unknown_removes += changes.unknown
+        self.statistics.refused_installs += changes.refused
         if changes.forgotten:
             self._events.append(ConnectionsForgotten(identity, changes.forgotten))
         if changes.learnt:

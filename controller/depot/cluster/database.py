@@ -49,6 +49,10 @@ _SOURCE_IS_HI = 1
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
+MOST_CONNECTIONS = 1 << 20
+"""Of one peer: as many as its switch's connection table has room for (CONNECTION_TABLE_SIZE). Who announces more is
+broken, and is to take no more of our memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -76,6 +80,8 @@ class Changes:
     """Removed, and not there at the end of the batch; another peer may claim the flow all the same."""
     unknown: int = 0
     """Removes of what was not there."""
+    refused: int = 0
+    """Installed beyond MOST_CONNECTIONS, and so not kept."""
 
 
 _NOTHING = Changes((), ())
@@ -170,7 +176,14 @@ class _PeerTable:
         if learnt:
             stamps.settle(entries, learnt, now)
             self._trim()
-        return self._changes(learnt, removed, missed)
+        changes = self._changes(learnt, removed, missed)
+        return changes if len(self.entries) <= MOST_CONNECTIONS else self._refuse(changes)
+
+    def _refuse(self, changes: Changes) -> Changes:
+        """Drop the last that came."""
+        refused = {self.entries.popitem()[0] for _ in range(len(self.entries) - MOST_CONNECTIONS)}
+        learnt = [key for key in changes.learnt if key not in refused]
+        return Changes(learnt, changes.forgotten, changes.unknown, len(refused))
 
     def _trim(self) -> None:
         """Give back the places of removed entries, once half of the dict is enough for those that are there."""

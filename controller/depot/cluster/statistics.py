@@ -43,6 +43,7 @@ class ClusterStatistics:
     rejects_received: int = 0
     strangers: int = 0
     unknown_removes: int = 0
+    refused_installs: int = 0
 
 
 COUNTERS = (
@@ -64,5 +65,6 @@ COUNTERS = (
     Counter("rejects_received", "channels", False, "Channels ended by PEER_REJECT of a peer."),
     Counter("strangers", "channels", False, "Callers that were turned away before they had joined."),
     Counter("unknown_removes", "messages", False, "REMOVE_CONNECTION for what was not there."),
+    Counter("refused_installs", "messages", False, "INSTALL_CONNECTION beyond a million connections of one peer."),
 )
 """Every field of `ClusterStatistics`, in its order."""
