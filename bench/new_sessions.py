@@ -40,6 +40,10 @@ BURSTS = {"bmv2": 32}
 """SYNs sent at once, each millisecond at the most: BMv2 loses most of longer bursts."""
 BURST = 64
 """Of the others."""
+MOST_LOST = {"bmv2": 0.1}
+"""Part of the sessions that may have no entry in the end: of BMv2's the digest was lost."""
+LOST = 0.02
+"""Of the others'."""
 ENGINES = {"xdp": ("xdp", 20_000), "python": ("softswitch", 5_000)}
 """Name as a target of the packet tests, and the sessions per second that are wanted."""
 STALL = 0.5
@@ -106,7 +110,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def session_rate(address: str, burst: int, waiting: int) -> float:
+async def session_rate(address: str, burst: int, waiting: int, most_lost: float) -> float:
     """Sessions per second at the switch with this address, whose ports are there, `burst` SYNs at once."""
     config = configuration(address)
     pipeline = Pipeline(find_compiled_program())
@@ -119,18 +123,18 @@ async def session_rate(address: str, burst: int, waiting: int) -> float:
         for member in members:
             servers.send(arp_reply(member.address))
         await until(lambda: runner.core.neighbours.count() == len(members) and runner.in_sync)
-        rate = await paced_rate(runner, clients, [syn(number) for number in range(SESSIONS)], burst, waiting)
+        rate = await paced_rate(runner, clients, [syn(number) for number in range(SESSIONS)], burst, waiting, most_lost)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return rate
 
 
 async def paced_rate(
-    runner: SwitchRunner, clients: socket.socket, packets: list[bytes], burst: int, waiting: int
+    runner: SwitchRunner, clients: socket.socket, packets: list[bytes], burst: int, waiting: int, most_lost: float
 ) -> float:
     """Send every SYN, no faster than entries are installed; installed sessions per second.
 
-    What a switch loses is not waited for; exits if that is more than a part in fifty.
+    What a switch loses is not waited for; exits if that is more than `most_lost` of all.
     """
     before, sent, lost, installed = runner.shell.updates_written, 0, 0, 0
     begun = progress = time.perf_counter()
@@ -145,7 +149,7 @@ async def paced_rate(
             clients.send(packet)
         sent += room
         await asyncio.sleep(0.001)
-    if min(installed, len(runner.core.tracker)) < len(packets) * 0.98:
+    if min(installed, len(runner.core.tracker)) < len(packets) * (1 - most_lost):
         raise SystemExit(f"{len(packets)} SYNs: {installed} entries, {len(runner.core.tracker)} sessions")
     return installed / (progress - begun)
 
@@ -155,7 +159,8 @@ def rate_over_veth(target: str) -> float:
     make_ports()
     program = find_compiled_program()
     with tempfile.TemporaryDirectory(prefix="depot-bench-") as scratch, running_target(target, program, Path(scratch)):
-        return asyncio.run(session_rate(GRPC_ADDRESS, BURSTS.get(target, BURST), MOST_WAITING.get(target, WAITING)))
+        limits = BURSTS.get(target, BURST), MOST_WAITING.get(target, WAITING), MOST_LOST.get(target, LOST)
+        return asyncio.run(session_rate(GRPC_ADDRESS, *limits))
 
 
 def rate_in_namespace(target: str) -> float | None:
