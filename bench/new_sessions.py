@@ -36,8 +36,8 @@ MOST_WAITING = {"bmv2": 2_000}
 """Sessions under way at once: SYNs sent whose entry is not installed. BMv2 loses digests of more."""
 WAITING = 12_000
 """Of the others: the controller lets a session that the flow cache remembers wait 0.3 s for its entry."""
-BURSTS = {"bmv2": 32}
-"""SYNs sent at once, each millisecond at the most: BMv2 loses most of longer bursts."""
+BURSTS = {"bmv2": 32, "softswitch": 24}
+"""SYNs sent at once, each millisecond at the most: BMv2 loses longer bursts, the python engine takes no more."""
 BURST = 64
 """Of the others."""
 MOST_LOST = {"bmv2": 0.1}
