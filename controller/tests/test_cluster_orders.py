@@ -113,6 +113,17 @@ def test_a_short_connection_that_was_handed_off_is_not_lost() -> None:
     assert (peers.counts.handoffs, peers.counts.handoffs_lost) == (1, 0)
 
 
+def test_a_connection_handed_off_again_is_not_ended_with_the_first_one() -> None:
+    fig = Fig1()
+    peers = fig.a.core.cluster.peers
+    for _ in range(2):
+        peers.hand_off(FLOW, FLOW.client(CLIENT_IS_HI), "b", fig.world.now)
+        fig.world.advance(1.2)
+    assert (peers.counts.handoffs, peers.counts.handoffs_lost) == (2, 0)
+    fig.world.advance(1.2)
+    assert peers.counts.handoffs_lost == 1
+
+
 def test_what_was_handed_to_a_peer_that_leaves_gets_no_entry_any_more() -> None:
     fig = Fig1()
     peers = fig.a.core.cluster.peers

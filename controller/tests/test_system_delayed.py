@@ -15,7 +15,6 @@ from controller.tests.system_lab import NEEDS
 from depot.demo import cluster_network as network
 from depot.demo.cluster_story import ClusterStory
 from depot.demo.configuration import toml_table
-from depot.demo.kernel import counter_in
 from depot.demo.lab import Lab, missing_programs, wait_until
 from depot.demo.member import introduce
 from depot.demo.proxied import fetch
@@ -34,8 +33,10 @@ RELAY_PORT = 5646
 UDP_PORT = 5300
 DATAGRAMS = 50
 REQUESTS = 5
-SOON, LATE = 0.17, 0.45
-"""Seconds that each byte of the channel waits: nearly the hold time (0.2), and more than twice that."""
+HOLD_TIME = "400ms"
+"""Longer than by default: what a busy machine adds is a smaller part of it. Still less than the first timeout of TCP."""
+SOON, LATE = 0.3, 0.45
+"""Seconds that each byte of the channel waits: nearly the hold time, and longer."""
 
 
 @contextmanager
@@ -54,9 +55,8 @@ def delayed_cluster(delay: float) -> Iterator[ClusterStory]:
             relay = [sys.executable, str(HERE / "delaying_relay.py"), own, str(RELAY_PORT), there, port, str(delay)]
             lab.start(member.site.node, f"relay-{member.name}", *relay)
             member.configure(network.OFFICE)
-            text = member.box.config_file.read_text().replace(
-                f'address = "{peer.channel}"', f'address = "{own}:{RELAY_PORT}"'
-            )
+            text = member.box.config_file.read_text().replace("[cluster]\n", f'[cluster]\nhold_time = "{HOLD_TIME}"\n')
+            text = text.replace(f'address = "{peer.channel}"', f'address = "{own}:{RELAY_PORT}"')
             member.box.config_file.write_text(text + datagrams(member.site.squid.address(4)))
             member.start_controller()
         wait_until(lambda: all(m.meets(o) for m, o in story._pairs()), 15.0, "the members have met")
@@ -94,12 +94,6 @@ def counts_of_b(story: ClusterStory) -> dict[str, int]:
     return row  # type: ignore[no-any-return]
 
 
-def retransmissions(story: ClusterStory) -> int:
-    """Of all who speak TCP through the depots."""
-    nodes = (network.CLIENT.node, network.SERVER.node, story.members[0].site.squid.node)
-    return sum(counter_in(story.lab, node, "Tcp", "RetransSegs") for node in nodes)
-
-
 def test_what_is_held_until_just_before_the_hold_time_is_whole_and_in_order() -> None:
     with delayed_cluster(SOON) as story:
         for family in FAMILIES:
@@ -108,14 +102,14 @@ def test_what_is_held_until_just_before_the_hold_time_is_whole_and_in_order() ->
         assert held["held"] >= 2 * DATAGRAMS
         assert (held["expired"], held["overflowed"], held["refused"]) == (0, 0, 0)
 
-        before = retransmissions(story)
         for family in FAMILIES:
             begun = time.monotonic()
             answers = fetch(story.lab, network.CLIENT.node, network.SERVER.address(family), REQUESTS)
             assert all(answer.served for answer in answers)
             assert time.monotonic() - begun > REQUESTS * SOON, "the answers did not wait for the word of them"
-        assert retransmissions(story) == before
-        assert counts_of_b(story)["expired"] == 0
+        held = counts_of_b(story)
+        assert held["held"] >= 2 * (DATAGRAMS + REQUESTS)
+        assert (held["expired"], held["overflowed"], held["refused"]) == (0, 0, 0)
 
 
 def test_what_waits_longer_than_the_hold_time_is_dropped_and_counted() -> None:

@@ -7,9 +7,9 @@ the peers could speak.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from depot.address import Endpoint, FlowKey
 from depot.cluster import Claim, ConnectionAction, flow_of
@@ -46,8 +46,7 @@ class PeerFlows:
         self._is_eager = False
         self._numbers: dict[str, int] = {}
         self._up: set[str] = set()
-        self._handoffs: dict[FlowKey, str] = {}
-        self._handoffs_end: deque[tuple[float, FlowKey]] = deque()
+        self._handoffs: dict[FlowKey, tuple[str, float]] = {}  # to whom and until when it may be taken, the first first
         self._unclassified: dict[FlowKey, Entry] = {}  # bypassed, found in the switch: ours or a peer's
         self.off_box = OffBox()
         """Those that have an entry."""
@@ -95,9 +94,10 @@ class PeerFlows:
     def write(self, flow: FlowKey, target: Target) -> None:
         """Have the entry of a flow written that was relayed until now, if somebody still has it."""
         claim = self._directory.lookup(flow)
-        owner = claim.owner if claim is not None else self._handoffs.get(flow)
-        if owner is not None:
-            self._put(flow, owner, target)
+        if claim is not None:
+            self._put(flow, claim.owner, target)
+        elif (handoff := self._handoffs.get(flow)) is not None:
+            self._put(flow, handoff[0], target)
 
     def _put(self, flow: FlowKey, owner: str, target: Target) -> None:
         timeout = 0.0 if self._is_eager else OFF_BOX_IDLE
@@ -113,19 +113,19 @@ class PeerFlows:
     def hand_off(self, flow: FlowKey, client: Endpoint, peer: str, now: float) -> Target:
         """Make a client's new session an off-box connection of a peer, which is to announce it (seed 000, 3)."""
         self.counts.handoffs += 1
-        self._handoffs[flow] = peer
-        self._handoffs_end.append((now + HANDOFF_WAIT, flow))
+        self._handoffs.pop(flow, None)  # an earlier one ends earlier
+        self._handoffs[flow] = peer, now + HANDOFF_WAIT
         return Target(self._numbers[peer], client, is_peer=True)
 
     def next_deadline(self) -> float | None:
         """When `handle_timer` wants to be called; None: not yet."""
-        return self._handoffs_end[0][0] if self._handoffs_end else None
+        return next((until for _, until in self._handoffs.values()), None)
 
     def handle_timer(self, now: float) -> None:
         """Give up what a peer was given and did not take."""
-        while self._handoffs_end and self._handoffs_end[0][0] <= now:
-            _, flow = self._handoffs_end.popleft()
-            if self._handoffs.pop(flow, None) is not None and self._directory.lookup(flow) is None:
+        for flow in list(takewhile(lambda flow: self._handoffs[flow][1] <= now, self._handoffs)):
+            del self._handoffs[flow]
+            if self._directory.lookup(flow) is None:
                 self.counts.handoffs_lost += 1
                 self.off_box.remove(flow)
 
@@ -159,7 +159,7 @@ class PeerFlows:
             self._up.add(peer)
         else:
             self._up.discard(peer)
-            for flow in [flow for flow, taker in self._handoffs.items() if taker == peer]:
+            for flow in [flow for flow, (taker, _) in self._handoffs.items() if taker == peer]:
                 del self._handoffs[flow]
                 self.counts.handoffs_lost += 1
             self.off_box.remove_owner(peer)
