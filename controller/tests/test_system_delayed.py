@@ -34,7 +34,7 @@ UDP_PORT = 5300
 DATAGRAMS = 50
 REQUESTS = 5
 HOLD_TIME = "400ms"
-"""Longer than by default: what a busy machine adds is a smaller part of it. Still less than the first timeout of TCP."""
+"""Longer than by default: what a busy machine adds is a smaller part of it."""
 SOON, LATE = 0.3, 0.45
 """Seconds that each byte of the channel waits: nearly the hold time, and longer."""
 
@@ -45,6 +45,8 @@ def delayed_cluster(delay: float) -> Iterator[ClusterStory]:
     with Lab() as lab:
         story = ClusterStory(lab, Screen(sys.stderr), {})
         story.set_up()
+        serve = [sys.executable, str(HERE / "numbered.py"), "serve", str(UDP_PORT)]
+        lab.start(network.SERVER.node, "numbered", *serve)  # it listens long before the members have met
         for member in story.members:
             member.box.stop_controller()
         introduce(lab, story.members)
@@ -60,10 +62,6 @@ def delayed_cluster(delay: float) -> Iterator[ClusterStory]:
             member.box.config_file.write_text(text + datagrams(member.site.squid.address(4)))
             member.start_controller()
         wait_until(lambda: all(m.meets(o) for m, o in story._pairs()), 15.0, "the members have met")
-        serving = lab.start(
-            network.SERVER.node, "numbered", sys.executable, str(HERE / "numbered.py"), "serve", str(UDP_PORT)
-        )
-        lab.expect_running(serving)
         yield story
 
 
