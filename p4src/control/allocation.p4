@@ -25,7 +25,7 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
     register<bit<256>>(FLOW_CACHE_SIZE) flow_cache;  // B[255:128] A[127:0]
 
     // The flow cache's answer to a packet.
-    bit<64> flow_sum;
+    bit<64> flow_mix;
     bit<32> set_index;
     bit<32> fingerprint;
     cache_time_t now;
@@ -93,23 +93,23 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
                               meta.schedule_slot + 1 >= meta.schedule_size ? 16w0 : meta.schedule_slot + 1);
     }
 
-    // Place and fingerprint are bits of a product mixed from a sum over the whole key (docs/decisions/0001). The
-    // sum has an action of its own, or the compiler would write it out wherever it is used.
-    action sum_flow() {
-        flow_sum = meta.addr_lo[127:64];
-        flow_sum = flow_sum * FLOW_HASH_FACTOR + meta.addr_lo[63:0];
-        flow_sum = flow_sum * FLOW_HASH_FACTOR + meta.addr_hi[127:64];
-        flow_sum = flow_sum * FLOW_HASH_FACTOR + meta.addr_hi[63:0];
-        flow_sum = flow_sum * FLOW_HASH_FACTOR + (24w0 ++ meta.protocol ++ meta.port_lo ++ meta.port_hi);
+    // Place and fingerprint are bits of a product mixed from a sum over the whole key (docs/decisions/0001). It
+    // has an action of its own, or the compiler would write it out wherever it is used.
+    action mix_flow() {
+        flow_mix = meta.addr_lo[127:64];
+        flow_mix = flow_mix * FLOW_HASH_FACTOR + meta.addr_lo[63:0];
+        flow_mix = flow_mix * FLOW_HASH_FACTOR + meta.addr_hi[127:64];
+        flow_mix = flow_mix * FLOW_HASH_FACTOR + meta.addr_hi[63:0];
+        flow_mix = flow_mix * FLOW_HASH_FACTOR + (24w0 ++ meta.protocol ++ meta.port_lo ++ meta.port_hi);
+        flow_mix = (flow_mix ^ (flow_mix >> 32)) * FLOW_HASH_FACTOR;
+        flow_mix = (flow_mix ^ (flow_mix >> 29)) * FLOW_FINGERPRINT_FACTOR;
     }
 
     // A slot never used is too old from the start on. Of two packets on two CPUs the first to get here may have
     // the later time, which must not look like an age of years: so ages begin with one.
     action find_slot() {
-        bit<64> mixed = (flow_sum ^ (flow_sum >> 32)) * FLOW_HASH_FACTOR;
-        mixed = (mixed ^ (mixed >> 29)) * FLOW_FINGERPRINT_FACTOR;
-        set_index = (bit<32>)mixed[FLOW_CACHE_INDEX];
-        fingerprint = mixed[FLOW_CACHE_FINGERPRINT];
+        set_index = (bit<32>)flow_mix[FLOW_CACHE_INDEX];
+        fingerprint = flow_mix[FLOW_CACHE_FINGERPRINT];
         flow_cache.read(slots, set_index);
         now = standard_metadata.ingress_global_timestamp[45:14] + FLOW_CACHE_LIFETIME;
         bit<128> slot_a = slots[127:0];
@@ -138,7 +138,7 @@ control allocation(inout headers_t hdr, inout metadata_t meta, inout standard_me
     }
 
     apply {
-        sum_flow();
+        mix_flow();
         find_slot();
 
         // A SYN with another sequence number is another session; with the same one, a retransmission
