@@ -6,9 +6,11 @@ empty after a restart. What the members tell is replayed and kept beside what th
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
+
+from controller.tests.virtual_time import VirtualTime
 
 from depot.address import FlowKey
 from depot.cluster.bus import Bus, FetchTable, StoreTable
@@ -91,12 +93,12 @@ class BusNode:
         assert self.in_sync is self.bus.in_sync, self.name
 
 
-class BusNetwork:
+class BusNetwork(VirtualTime):
     """The bus, its store and who uses them."""
 
     def __init__(self, names: Iterable[str], settings: Callable[[str], PeerSettings], seed: int = 0) -> None:
+        super().__init__()
         self.chance = random.Random(seed)
-        self.now = 0.0
         self.names = list(names)
         self.settings = settings
         self.nodes: dict[str, BusNode] = {}
@@ -106,8 +108,6 @@ class BusNetwork:
         self.is_up = True
         self._store: dict[str, tuple[int, int, bytes]] = {}
         self._epoch = 0
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
-        self._number = 0
 
     def next_epoch(self) -> int:
         """Of a life that begins now."""
@@ -116,35 +116,17 @@ class BusNetwork:
 
     # What happens by itself.
 
-    def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Do something after a while."""
-        self._number += 1
-        heapq.heappush(self._queue, (self.now + seconds, self._number, call))
-
-    def run(self, seconds: float) -> None:
-        """Let time pass."""
-        end = self.now + seconds
-        while True:
-            time, node = self._next_timer()
-            if self._queue and self._queue[0][0] <= min(time, end):
-                self.now, _, call = heapq.heappop(self._queue)
-                call()
-            elif node is not None and time <= end:
-                self.now = max(self.now, time)
-                self._ring(node)
-            else:
-                break
-        self.now = end
-
     def _ring(self, node: BusNode) -> None:
         node.act(lambda: node.bus.handle_timer(node.now + 1e-9))
 
-    def _next_timer(self) -> tuple[float, BusNode | None]:
-        first, chosen = float("inf"), None
+    def next_timer(self) -> tuple[float, Callable[[], None] | None]:
+        """Of the members."""
+        first: float = float("inf")
+        chosen: BusNode | None = None
         for node in self.nodes.values():
             if node.deadline is not None and node.deadline - node.clock_offset < first:
                 first, chosen = node.deadline - node.clock_offset, node
-        return first, chosen
+        return first, None if chosen is None else partial(self._ring, chosen)
 
     def publish(self, sender: BusNode, peer: str | None, data: bytes) -> None:
         """Deliver to all others, or to one."""

@@ -7,10 +7,12 @@ kept beside what they know.
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
+
+from controller.tests.virtual_time import VirtualTime
 
 from depot.address import FlowKey
 from depot.cluster.database import Claim
@@ -151,12 +153,12 @@ class Node:
         assert self.in_sync is self.mesh.in_sync
 
 
-class Network:
+class Network(VirtualTime):
     """The world of a simulated cluster."""
 
     def __init__(self, names: Iterable[str], settings: Callable[[str], PeerSettings], seed: int = 0) -> None:
+        super().__init__()
         self.chance = random.Random(seed)
-        self.now = 0.0
         self.names = list(names)
         self.settings = settings
         self.nodes: dict[str, Node] = {}
@@ -164,41 +166,21 @@ class Network:
         self.cuts: set[frozenset[str]] = set()
         self.latency = (0.001, 0.02)
         self._ends: list[End] = []  # that have something to send
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
-        self._number = 0
 
     # What happens by itself.
-
-    def later(self, seconds: float, call: Callable[[], None]) -> None:
-        """Do something after a while."""
-        self._number += 1
-        heapq.heappush(self._queue, (self.now + seconds, self._number, call))
-
-    def run(self, seconds: float) -> None:
-        """Let time pass."""
-        end = self.now + seconds
-        while True:
-            time, node = self._next_timer()
-            if self._queue and self._queue[0][0] <= min(time, end):
-                self.now, _, call = heapq.heappop(self._queue)
-                call()
-            elif node is not None and time <= end:
-                self.now = max(self.now, time)
-                self._ring(node)
-            else:
-                break
-        self.now = end
 
     def _ring(self, node: Node) -> None:
         node.act(lambda: node.mesh.handle_timer(node.now + 1e-9))
 
-    def _next_timer(self) -> tuple[float, Node | None]:
-        first, chosen = float("inf"), None
+    def next_timer(self) -> tuple[float, Callable[[], None] | None]:
+        """Of the members."""
+        first: float = float("inf")
+        chosen: Node | None = None
         for node in self.nodes.values():
             deadline = node.mesh.next_deadline() if node.is_alive else None
             if deadline is not None and deadline - node.clock_offset < first:
                 first, chosen = deadline - node.clock_offset, node
-        return first, chosen
+        return first, None if chosen is None else partial(self._ring, chosen)
 
     def _delay(self) -> float:
         return self.chance.uniform(*self.latency)

@@ -17,7 +17,7 @@ from controller.tests.test_mesh_shell import Heard, until
 from depot.address import FlowKey
 from depot.cluster import ConnectionAction, PeerDown
 from depot.cluster.certificates_shell import issue
-from depot.cluster.nats_shell import NatsShell
+from depot.cluster.nats_shell import PART, NatsShell
 from depot.cluster.states import CloseReason
 from depot.cluster.tls_shell import TlsContexts
 from depot.config.cluster_model import BusKind, ClusterConfig, PeerConfig
@@ -142,6 +142,7 @@ async def test_forty_members_agree_whatever_happens(server: NatsServer) -> None:
 
 async def test_a_table_of_several_parts(server: NatsServer) -> None:
     """20 000 connections are 320 kB: two values of the store."""
+    assert PART < 20_000 * 16
     async with members(server, ["a", "b"]) as cluster:
         await cluster.start("a", connections=20_000)
         await cluster.start("b")

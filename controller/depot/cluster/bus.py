@@ -16,7 +16,7 @@ from depot.cluster.bus_peers import BusPeer
 from depot.cluster.bus_wire import BusKind, BusMessage, encode_bus, read_bus, read_runs, read_sign
 from depot.cluster.channel import ChannelClosed
 from depot.cluster.database import Changes, Claim, ConnectionDatabase, OwnConnections
-from depot.cluster.errors import ClusterError, ErrorCode, RemoteError
+from depot.cluster.errors import ErrorCode, RemoteError
 from depot.cluster.events import (
     ClusterEvent,
     ConnectionsForgotten,
@@ -28,10 +28,10 @@ from depot.cluster.events import (
     SyncChanged,
 )
 from depot.cluster.peers import PeerView
-from depot.cluster.settings import PeerSettings
+from depot.cluster.settings import PeerSettings, membership
 from depot.cluster.states import CloseReason
 from depot.cluster.statistics import ClusterStatistics
-from depot.cluster.wire import KEEPALIVE, ConnectionAction, ConnectionRun, Leave, encode_join, encode_leave
+from depot.cluster.wire import KEEPALIVE, ConnectionAction, ConnectionRun, Leave, encode_leave
 
 __all__ = ["Bus", "BusOrder", "FetchTable", "OutgoingMessage", "StoreTable"]
 
@@ -89,7 +89,6 @@ class Bus:
     """
 
     def __init__(self, identity: str, peers: Iterable[PeerSettings], epoch: int, now: float) -> None:
-        encode_join(identity)
         self.identity = identity
         """Our own name."""
         self.own = OwnConnections(identity)
@@ -117,12 +116,7 @@ class Bus:
 
     def set_peers(self, peers: Iterable[PeerSettings], now: float) -> None:
         """Take another membership list. Raises ClusterError like the constructor, and then nothing has changed."""
-        wanted: dict[str, PeerSettings] = {}
-        for settings in peers:
-            encode_join(settings.identity)
-            if settings.identity in wanted or settings.identity == self.identity:
-                raise ClusterError(f"{settings.identity} is on the membership list of {self.identity} twice")
-            wanted[settings.identity] = settings
+        wanted = membership(self.identity, peers)
         for identity in [identity for identity in self._peers if identity not in wanted]:
             self._forget(self._peers[identity], ChannelClosed(CloseReason.LEFT, ErrorCode.NOT_A_MEMBER, ""), now)
             del self._peers[identity]
@@ -275,11 +269,12 @@ class Bus:
 
     def receive(self, identity: str, data: bytes, now: float) -> None:
         """Take what somebody published."""
+        if not self._is_connected:
+            return
         peer = self._peers.get(identity)
-        if peer is None or not self._is_connected:
-            if peer is None and self._is_connected:
-                self.statistics.strangers += 1  # our own name too: what we say does not come back to us
-                self._events.append(StrangerTurnedAway(0, CloseReason.REFUSED, None, f"{identity} is no peer"))
+        if peer is None:
+            self.statistics.strangers += 1  # our own name too: what we say does not come back to us
+            self._events.append(StrangerTurnedAway(0, CloseReason.REFUSED, None, f"{identity} is no peer"))
             return
         self.statistics.bytes_received += len(data)
         try:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from depot.address import FlowKey
 from depot.cluster.channel import Channel, ChannelClosed, ChannelEvent, ConnectionsReceived, JoinReceived
 from depot.cluster.database import Changes, Claim, ConnectionDatabase, OwnConnections
-from depot.cluster.errors import ClusterError, ErrorCode
+from depot.cluster.errors import ErrorCode
 from depot.cluster.events import (
     CloseChannel,
     ClusterEvent,
@@ -29,10 +29,10 @@ from depot.cluster.events import (
     SyncChanged,
 )
 from depot.cluster.peers import Line, Peer, PeerView
-from depot.cluster.settings import PeerSettings
+from depot.cluster.settings import PeerSettings, membership
 from depot.cluster.states import ChannelState, CloseReason
 from depot.cluster.statistics import ClusterStatistics
-from depot.cluster.wire import ConnectionAction, encode_join
+from depot.cluster.wire import ConnectionAction
 
 __all__ = ["MOST_STRANGERS", "Mesh"]
 
@@ -61,7 +61,6 @@ class Mesh:
     """
 
     def __init__(self, identity: str, peers: Iterable[PeerSettings], jitter: Callable[[], float], now: float) -> None:
-        encode_join(identity)
         self.identity = identity
         """Our own name."""
         self.own = OwnConnections(identity)
@@ -91,12 +90,7 @@ class Mesh:
 
         Raises ClusterError like the constructor, and then nothing has changed.
         """
-        wanted: dict[str, PeerSettings] = {}
-        for settings in peers:
-            encode_join(settings.identity)
-            if settings.identity in wanted or settings.identity == self.identity:
-                raise ClusterError(f"{settings.identity} is on the membership list of {self.identity} twice")
-            wanted[settings.identity] = settings
+        wanted = membership(self.identity, peers)
         for identity in [identity for identity in self._peers if identity not in wanted]:
             self._dismiss(identity, now)
         for identity, settings in wanted.items():

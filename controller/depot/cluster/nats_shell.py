@@ -77,6 +77,7 @@ class NatsShell:
         self._store: KeyValue | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._settling_soon: asyncio.Handle | None = None
         self._settling = self._stopped = self._is_missed = self._is_storeless = False
 
     def now(self) -> float:
@@ -126,8 +127,8 @@ class NatsShell:
             else:
                 self.mesh.install(flow, source_is_hi, action, now)
         self._publish()
-        if not self._settling:
-            asyncio.get_running_loop().call_soon(self.settle)
+        if not self._settling and self._settling_soon is None:
+            self._settling_soon = asyncio.get_running_loop().call_soon(self.settle)
 
     # Work
 
@@ -135,6 +136,9 @@ class NatsShell:
         """Do what follows from what the core was told."""
         if self._settling or self._stopped:
             return
+        if self._settling_soon is not None:
+            self._settling_soon.cancel()
+            self._settling_soon = None
         self._settling = True
         try:
             while True:

@@ -1,12 +1,14 @@
-"""What an operator may set for each peer."""
+"""What an operator may set for each peer, and the list of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from depot.cluster.errors import ClusterError
+from depot.cluster.wire import encode_join
 
-__all__ = ["PeerSettings"]
+__all__ = ["PeerSettings", "membership"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,18 @@ class PeerSettings:
         """Return how long to wait after so many failed attempts; `jitter` in 0..1 is drawn at random."""
         longest = min(self.longest_backoff, self.first_backoff * 2.0 ** min(failures - 1, 30))
         return longest * (0.5 + 0.5 * jitter)
+
+
+def membership(identity: str, peers: Iterable[PeerSettings]) -> dict[str, PeerSettings]:
+    """Return a member's peers by name.
+
+    Raises ClusterError if a name, its own too, is not 1..255 visible ASCII letters, or comes twice.
+    """
+    encode_join(identity)
+    found: dict[str, PeerSettings] = {}
+    for settings in peers:
+        encode_join(settings.identity)
+        if settings.identity in found or settings.identity == identity:
+            raise ClusterError(f"{settings.identity} is on the membership list of {identity} twice")
+        found[settings.identity] = settings
+    return found
