@@ -389,6 +389,18 @@ def test_any_bytes_split_anywhere_in_every_state(state: ChannelState, parts: lis
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_any_bytes_in_every_state_for_long() -> None:
+    """The same as long as SOAK_SECONDS says, other examples in each round; one round without."""
+    end, rounds = time.monotonic() + float(os.environ.get("SOAK_SECONDS", "0")), 0
+    while not rounds or time.monotonic() < end:
+        for state in HEARING:
+            test_any_bytes_split_anywhere_in_every_state(state)
+        rounds += 1
+    print(f"{rounds} rounds of every state")
+
+
+@pytest.mark.soak
 def test_fuzzed_bytes_in_every_state() -> None:
     """As long as SOAK_SECONDS says, another seed each time; two seconds without."""
     seed = random.randrange(2**32)
