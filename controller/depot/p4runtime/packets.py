@@ -26,8 +26,8 @@ class PuntReason(IntEnum):
     """A proxy of ours opens it: `PacketIn.detail` is the member, `PacketIn.address` the vip_id, as
     `originator_table` has them. Also a datagram that answers a session whose entry is not there yet."""
     ASKED = 8
-    """Somebody asks for an address behind virtual MACs, and the MAC is watched: the payload is the ready answer, to leave
-    at the ingress port. `PacketIn.detail` is 0 for ARP, 1 for neighbour discovery; `PacketIn.address` the asker's MAC."""
+    """An address behind virtual MACs is asked for, one that is watched: the payload is the ready answer, to leave at
+    the ingress port. `PacketIn.detail` is 0 for ARP, 1 for neighbour discovery; `PacketIn.address` the asker's MAC."""
     GATEWAY_FRAME = 9
     """A frame of EtherType 0x88B5 to a virtual MAC, or the group of them, that is watched."""
 
