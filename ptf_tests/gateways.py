@@ -22,6 +22,7 @@ __all__ = [
     "VirtualMacs",
     "gateway_frame",
     "lan_host",
+    "virtual_mac_entry",
 ]
 
 PORT = CLIENT.port
@@ -72,13 +73,17 @@ class VirtualMacs:
         number = zlib.crc32(mac.to_bytes(6, "big")) if self.by_crc else mac
         return format_mac(self.base | number % self.size)
 
-    def address_entries(self) -> tuple[Entry, ...]:
-        """The gateway address of both families: answered, and never routed to."""
+    def address_entries(self, port: int = PORT) -> tuple[Entry, ...]:
+        """The gateway address of both families: answered at this port, and never routed to."""
         answered = [
-            Entry("local_address_table", {"port": PORT, "address": parse_address(a)}, "answer_by_bucket", self.params)
+            Entry("local_address_table", {"port": port, "address": parse_address(a)}, "answer_by_bucket", self.params)
             for a in GATEWAY.values()
         ]
         return (*answered, route(f"{GATEWAY[4]}/32", "route_local"), route(f"{GATEWAY[6]}/128", "route_local"))
+
+    def numbered(self, bucket: int) -> str:
+        """The virtual MAC of a bucket, from 0."""
+        return format_mac(self.base | bucket)
 
     def held(self, *hosts: Host, action: str = "own", **params: int) -> tuple[Entry, ...]:
         """Entries for the virtual MACs of these hosts."""
