@@ -42,6 +42,7 @@ def cases() -> Iterator[Case]:
         yield led_too_big(family)
         yield led_to_unresolved(family)
         yield bypassed_and_led(family)
+        yield answer_not_led(family)
         for protocol in PROTOCOLS:
             yield session(Service(family, protocol, "nat"), action="own")
             yield session(Service(family, protocol, "nat"), action="lead_to_gateway")
@@ -254,6 +255,17 @@ def bypassed_and_led(family: int) -> Case:
         by_entry.entry("bypass_connection"),
     )
     return Case(f"ipv{family}_bypassed_and_led", tuple(steps), entries)
+
+
+def answer_not_led(family: int) -> Case:
+    """What a NAT member on the LAN answers is its VIP's, without an entry too, and goes to the client."""
+    macs, member = VirtualMacs(), lan_host()
+    service = Service(family, "udp", "nat", members=(member, MEMBER_1))
+    one = service.session()
+    answer = bytes.fromhex(macs.of(member).replace(":", "")) + one.reply(0)[6:]
+    steps = (Step(answer, PORT, out=(one.returned(),)),)
+    entries = (*service.entries(), *macs.held(member, action="lead_to_gateway", **lead(family)))
+    return Case(f"ipv{family}_answer_of_a_member_not_led", steps, entries)
 
 
 def asked_and_led() -> Case:
