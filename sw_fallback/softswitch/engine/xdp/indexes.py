@@ -189,7 +189,7 @@ def _prefix_text(table: Table, stem: str) -> IndexText:
     places = interval_places(min(table.size, PREFIX_ENTRIES))
     lines = [
         f"TABLE_INTERVALS({stem}, {prefix.words}, {places});",
-        f"INTERVAL_SEARCH({stem}, {prefix.words}, {places})",
+        f"INTERVAL_SEARCH({stem}, {prefix.words}, {places}, {_is_below(prefix.words)})",
         *((f"TABLE_TRIE({stem}, {prefix.words}, {table.size});",) if table.size > PREFIX_ENTRIES else ()),
         f"static __always_inline void *{stem}_longest(const u64 *key)",
         "{",
@@ -204,6 +204,14 @@ def _prefix_text(table: Table, stem: str) -> IndexText:
         ]
     lines += [f"	return row_of(&{stem}_rows, number);", "}"]
     return IndexText(tuple(lines), f"{stem}_longest(key)")
+
+
+def _is_below(words: int) -> str:
+    """Whether `key[]` is below `bound[]`, numbers of so many words, the most significant first."""
+    text = f"key[{words - 1}] < bound[{words - 1}]"
+    for word in reversed(range(words - 1)):
+        text = f"key[{word}] < bound[{word}] || (key[{word}] == bound[{word}] && ({text}))"
+    return text
 
 
 def _match_function(layout: VectorLayout, stem: str) -> list[str]:

@@ -16,19 +16,11 @@
 #define TABLE_INTERVALS(stem, words, places) TABLE_HALVES(stem##_intervals, INTERVALS_HALF(words, places))
 
 /*
- * Functions of one table, of `places` for intervals, a power of two. stem_search: the number of the row of the longest
- * prefix; zero: none; HALVES_UNUSED: the trie is to be asked.
+ * The function of one table, of `places` for intervals, a power of two. The generator writes `is_below`, whether `key` is
+ * below `bound`, as one condition: of a function that says so clang would make a number and test that again.
+ * stem_search: the number of the row of the longest prefix; zero: none; HALVES_UNUSED: the trie is to be asked.
  */
-#define INTERVAL_SEARCH(stem, words, places)                                                                          \
-	static __always_inline int stem##_is_below(const u64 *key, const u64 *bound)                                  \
-	{                                                                                                             \
-		_Pragma("unroll")                                                                                     \
-		for (u32 word = 0; word < (words) - 1; word++)                                                        \
-			if (key[word] != bound[word])                                                                 \
-				return key[word] < bound[word];                                                       \
-		return key[(words) - 1] < bound[(words) - 1];                                                         \
-	}                                                                                                             \
-                                                                                                                      \
+#define INTERVAL_SEARCH(stem, words, places, is_below)                                                                \
 	static __always_inline u32 stem##_search(const u64 *key)                                                      \
 	{                                                                                                             \
 		u32 first = 0, number = 0;                                                                            \
@@ -40,18 +32,19 @@
 		for (u32 attempt = 0; attempt < HALVES_ATTEMPTS; attempt++) {                                         \
 			const u64 live = live_of(all);                                                                \
 			const u8 *half = half_of(all, live, INTERVALS_HALF(words, places));                           \
-			u32 at = 0;                                                                                   \
+			u64 at = 0;                                                                                   \
                                                                                                                       \
 			if ((u32)live > (places) / 2)                                                                 \
 				return HALVES_UNUSED;                                                                 \
 			_Pragma("clang loop unroll(disable)")                                                         \
-			for (u32 step = live; step; step >>= 1) {                                                     \
-				const u32 next = (at + step) & ((places) - 1);                                        \
+			for (u64 step = (u32)live; step; step >>= 1) {                                                \
+				const u64 next = (at + step) & ((places) - 1);                                        \
+				const u64 *bound = (const u64 *)(half + 8 * (words) * next);                          \
                                                                                                                       \
-				if (!stem##_is_below(key, (const u64 *)(half + 8 * (words) * (u64)next)))             \
+				if (!(is_below))                                                                      \
 					at = next;                                                                    \
 			}                                                                                             \
-			number = *(const u32 *)(half + 8 * (words) * (places) + 4 * (u64)at);                         \
+			number = *(const u32 *)(half + 8 * (words) * (places) + 4 * at);                              \
 			barrier();                                                                                    \
 			if (live_of(all) == live)                                                                     \
 				break;                                                                                \
