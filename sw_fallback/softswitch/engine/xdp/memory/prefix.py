@@ -1,15 +1,18 @@
 """Longest prefix match: a sorted table of intervals while there are few prefixes, the kernel's trie for more.
 
-Measured, nanoseconds for one lookup of a key of 128 bits, an empty program taken off:
+Measured, nanoseconds for one lookup of a key of 128 bits, an empty program taken off; intervals and vectors one after
+the other on a busy machine, the trie earlier:
 
-    prefixes, lengths      6, 3    50, 8    256, 28    1 000, 28    16 384, 100
-    kernel's trie            22       35         44        47–59    60–67 on one key, 113 on random ones
-    intervals              8–10    10–18      15–18             —
-    (bit vectors           8–12    11–21      50–89)
+    prefixes                        6       50      256        1 000    16 384
+    kernel's trie                  22       35       44        47–59    60–67 on one key, 113 on random ones
+    intervals, one key           9–16    14–18    12–23            —
+    intervals, random keys         14       28       42            —
+    bit vectors, one key         8–19     5–23   55–109            —
+    bit vectors, random keys       14       11       48            —
 
-In the depot's program, among all its other loads, vectors cost more than this shows. Probing a hash table once for each
-length in use would take 5 for each. After a change of one of 256 prefixes all intervals are written anew, which takes
-0.9 ms; the trie takes 1.4 µs for each change.
+A random key's way through the intervals is not foreseen by the processor: that makes 50 prefixes dearer than vectors.
+Probing a hash table once for each length in use would take 5 for each. After a change of one of 256 prefixes all
+intervals are written anew, which takes 0.9 to 1.5 ms; the trie takes 1.4 µs for each change.
 """
 
 from __future__ import annotations
