@@ -362,7 +362,9 @@ class Gateway:
     def _begin_if_ready(self, now: float) -> None:
         if self._members.phase is not Phase.LISTENING or self._rivals():
             return
-        if now >= self._listen_until or all(peer.is_live and self._hears_us(peer) for peer in self._members):
+        is_known = all(self._hears_us(peer) for peer in self._members if peer.is_live)
+        is_late = now >= self._listen_until + self._settings.silence_limit
+        if is_late or (is_known and (now >= self._listen_until or all(peer.is_live for peer in self._members))):
             self._set_phase(Phase.ACTIVE)
             self._report(now)
             self._orders.work(now)

@@ -78,7 +78,7 @@ class Orders:
 
     def work(self, now: float) -> None:
         """Assign what is nobody's if we lead, see that newcomers get their share, and repeat what is not done."""
-        if self._leads(now):
+        if self._members.leads():
             self._assign([bucket for bucket in range(len(self._claims)) if self._is_nobodys(bucket, now)], now)
             self._place(now)
         else:
@@ -87,19 +87,15 @@ class Orders:
         self._repeat_assignments()
         self._repeat_moves(now)
 
-    def _leads(self, now: float) -> bool:
-        """As long as nobody active has anything, whoever still listens may be about to lead, or is to have a share."""
-        if not self._members.leads():
-            return False
-        has_begun = any(self._members.is_active(claim.owner) for _, claim in self._claims.items())
-        return has_begun or now >= self._begin_by or not self._members.is_anyone_listening()
-
     def _is_nobodys(self, bucket: int, now: float) -> bool:
         if self._moves.state(bucket) is BucketState.RELEASED or self._moves.is_owned(bucket):
             return False
         if any(peer.is_live and bucket in peer.ordered for peer in self._members):
             return False
-        if not self._members.is_live(self._claims.owner(bucket)):
+        owner = self._claims.owner(bucket)
+        if owner is None:  # whoever still listens may be about to lead, or is to have a share
+            return now >= self._begin_by or not self._members.is_anyone_listening()
+        if not self._members.is_live(owner):
             return True
         return bucket not in self._assigned and self._missing.get(bucket, now) + self._grace <= now
 
