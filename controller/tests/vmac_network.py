@@ -115,7 +115,7 @@ class VmacNetwork(VirtualTime):
         self.learnt: dict[int, str] = {}
         self.asks: list[Ask] = []
         self.doubles: list[str] = []
-        self.deaths_allowed = False
+        self.deaths = 0
         self.lost_frames = 0.0
 
     # Gateways.
@@ -176,7 +176,7 @@ class VmacNetwork(VirtualTime):
         mac = self.virtual_macs.mac(frame.bucket)
         self.learnt[mac] = node.name
         for name in self.nodes:
-            if name != node.name and self.draws.random() >= self.lost_frames:
+            if self.nodes[name] is not node and self.draws.random() >= self.lost_frames:
                 self._later_at(name, lambda at: at.gateway.receive_frame(mac, frame.payload, self.now))
 
     def ask(self, host: int) -> Ask:

@@ -71,6 +71,8 @@ class Gateway:
         self._listen_until = now + settings.silence_limit
         self._disputed_since: float | None = None
         self._is_told_of_dispute = False
+        self._rival_until = now
+        self._rival_told_at = float("-inf")
         self._has_left = False
         self._owners: list[str | None] = [None] * len(self._claims)
         self._recent: deque[MoveView] = deque(maxlen=_KEPT_MOVES)
@@ -221,7 +223,8 @@ class Gateway:
             return None
         if envelope.sender == self._settings.name:
             if envelope.incarnation != self._incarnation:
-                self._outbox.refuse(Refusal.DUPLICATE, envelope.sender, "another life of ours speaks", now)
+                self._outbox.refuse(Refusal.DUPLICATE, envelope.sender, "another gateway of our name speaks", now)
+                self._meet_rival(envelope.incarnation, now)
             return None
         if any(bucket >= len(self._claims) for bucket in buckets_in(envelope.message)):
             self._outbox.refuse(Refusal.MALFORMED, envelope.sender, "there are not so many buckets", now)
@@ -360,7 +363,7 @@ class Gateway:
         self._outbox.tell(GatewayDown(name, reason))
 
     def _begin_if_ready(self, now: float) -> None:
-        if self._members.phase is not Phase.LISTENING or self._rivals():
+        if self._members.phase is not Phase.LISTENING or self._has_rival(now):
             return
         is_known = all(self._hears_us(peer) for peer in self._members if peer.is_live)
         is_late = now >= self._listen_until + self._settings.silence_limit
@@ -372,17 +375,25 @@ class Gateway:
     def _hears_us(self, peer: Peer) -> bool:
         return peer.report is not None and (self._settings.name, self._incarnation) in peer.report.heard
 
-    def _rivals(self) -> bool:
-        """Say whether a peer hears another gateway of our name."""
-        return any(
+    def _has_rival(self, now: float) -> bool:
+        """Say whether we or a peer hear another gateway of our name that was there before us."""
+        return now < self._rival_until or any(
             name == self._settings.name and incarnation != self._incarnation
             for peer in self._members
             if peer.report is not None
             for name, incarnation in peer.report.heard
         )
 
+    def _meet_rival(self, incarnation: int, now: float) -> None:
+        """Yield to an earlier one of our name; have a later one hear us."""
+        if incarnation < self._incarnation:
+            self._rival_until = now + 2 * self._settings.learning_interval
+        elif now >= self._rival_told_at + self._settings.report_interval and self._moves.owned():
+            self._rival_told_at = now
+            self._outbox.send_frame(Learn(self._moves.owned()[0]))
+
     def _watch_identity(self, now: float) -> None:
-        if not self._rivals():
+        if not self._has_rival(now):
             self._disputed_since, self._is_told_of_dispute = None, False
             return
         self._disputed_since = now if self._disputed_since is None else self._disputed_since

@@ -87,6 +87,10 @@ class Membership:
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
 
+    def names(self) -> Iterable[str]:
+        """Return the names of all peers."""
+        return self._peers
+
     def set_names(self, names: Iterable[str]) -> list[str]:
         """Have these peers and no others; return those removed that were live."""
         wanted = set(names)

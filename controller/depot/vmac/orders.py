@@ -16,6 +16,9 @@ from depot.vmac.wire import Assign, Handover, Pair
 
 __all__ = ["Orders"]
 
+_OURS = {
+    BucketState.TAKING, BucketState.OWN, BucketState.OFFERED, BucketState.YIELDING, BucketState.RELEASED,
+}  # fmt: skip
 PATIENCE = 30.0
 """Seconds in which a move that was ordered must begin."""
 
@@ -26,6 +29,15 @@ class _Order:
     """Of the bucket's claim when it was given."""
     to: str
     until: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """Reports of its owner that do not list a bucket: the first and the last of them."""
+
+    claim: Claim
+    first: float
+    last: float
 
 
 class Orders:
@@ -45,7 +57,7 @@ class Orders:
         self._wanted: dict[int, _Order] = {}
         self._assigned: dict[int, Claim] = {}
         self._placed: set[tuple[str, int]] = set()
-        self._missing: dict[int, float] = {}
+        self._missing: dict[int, _Missing] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -64,13 +76,15 @@ class Orders:
 
     def listed(self, owner: str, buckets: frozenset[int], now: float) -> None:
         """Note which buckets a gateway says are its: others that we think so may be nobody's."""
-        for bucket, claim in self._claims.items():
-            if claim.owner != owner:
+        for bucket, claim in enumerate(self._claims):
+            if claim is None or claim.owner != owner:
                 continue
             if bucket in buckets:
                 self._missing.pop(bucket, None)
-            else:
-                self._missing.setdefault(bucket, now)
+                continue
+            missing = self._missing.get(bucket)
+            first = now if missing is None or missing.claim != claim else missing.first
+            self._missing[bucket] = _Missing(claim, first, now)
 
     def confirmed(self, bucket: int) -> None:
         """The data plane of its owner has a bucket."""
@@ -79,7 +93,7 @@ class Orders:
     def work(self, now: float) -> None:
         """Assign what is nobody's if we lead, see that newcomers get their share, and repeat what is not done."""
         if self._members.leads():
-            self._assign([bucket for bucket in range(len(self._claims)) if self._is_nobodys(bucket, now)], now)
+            self._assign(self._nobodys(now), now)
             self._place(now)
         else:
             self._assigned.clear()
@@ -87,17 +101,27 @@ class Orders:
         self._repeat_assignments()
         self._repeat_moves(now)
 
-    def _is_nobodys(self, bucket: int, now: float) -> bool:
-        if self._moves.state(bucket) is BucketState.RELEASED or self._moves.is_owned(bucket):
-            return False
-        if any(peer.is_live and bucket in peer.ordered for peer in self._members):
-            return False
-        owner = self._claims.owner(bucket)
-        if owner is None:  # whoever still listens may be about to lead, or is to have a share
-            return now >= self._begin_by or not self._members.is_anyone_listening()
-        if not self._members.is_live(owner):
-            return True
-        return bucket not in self._assigned and self._missing.get(bucket, now) + self._grace <= now
+    def _nobodys(self, now: float) -> list[int]:
+        """Return the buckets that nobody has and nobody live cares for."""
+        live = {name for name in (self._name, *self._members.names()) if self._members.is_live(name)}
+        cared = {bucket for peer in self._members if peer.is_live for bucket in peer.ordered}
+        # Whoever still listens at the beginning may be about to lead, or is to have a share.
+        has_begun = now >= self._begin_by or not self._members.is_anyone_listening()
+        found = []
+        for bucket, claim in enumerate(self._claims):
+            if claim is None:
+                is_lost = has_begun
+            elif claim.owner in live:
+                is_lost = bucket not in self._assigned and self._is_missing(bucket, claim)
+            else:
+                is_lost = True
+            if is_lost and bucket not in cared and self._moves.state(bucket) not in _OURS:
+                found.append(bucket)
+        return found
+
+    def _is_missing(self, bucket: int, claim: Claim) -> bool:
+        missing = self._missing.get(bucket)
+        return missing is not None and missing.claim == claim and missing.last - missing.first >= self._grace
 
     def _assign(self, buckets: list[int], now: float) -> None:
         counts = dict.fromkeys(self._members.active(), 0)
