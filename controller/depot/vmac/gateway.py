@@ -434,7 +434,7 @@ class Gateway:
         measured[self._settings.name] = Measured(self._load, sum(rates.values()), self._settings.capacity)
         plan = self._plan(measured, rates, now)
         for bucket, to in plan.items():
-            self._orders.want([bucket], to, now, self._settings.silence_limit)
+            self._orders.want([bucket], to, now, 5 * self._settings.decision_interval)
         if plan:
             self._orders.work(now)
 
