@@ -65,8 +65,9 @@ class Node:
         self.announced += output.announce
         self.network.carry(self, output)
         if output.holdings is not None:
-            self.writes.append(output.holdings)
-            if len(self.writes) == 1:
+            is_writing = bool(self.writes)
+            self.writes = [*self.writes[:1], output.holdings]
+            if not is_writing:
                 self._write()
 
     def call(self, what: Callable[[], object]) -> None:
@@ -76,7 +77,10 @@ class Node:
             self.pump()
 
     def _write(self) -> None:
-        """Writes are done one after the other, each at one moment; the core hears of it later still."""
+        """Writes are done one after the other, each at one moment; the core hears of it later still.
+
+        Of those that wait only the last is done.
+        """
         self.network.later(self.network.draw(self.network.conditions.write_delays), self._take_effect)
 
     def _take_effect(self) -> None:

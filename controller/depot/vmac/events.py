@@ -140,7 +140,10 @@ class LanFrame:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """All entries of the data plane: what it has beside them is to be removed, in one write if possible."""
+    """All entries of the data plane; what it has beside them is to be removed. Each entry changes at one moment.
+
+    While one is being written, only the latest of those that come need be written next.
+    """
 
     generation: int
     """Say `Gateway.written` with it when the data plane has them."""
