@@ -20,7 +20,7 @@ from depot.vmac.moves import BucketState
 
 NAMES = "abcd"
 LOSSY = Conditions(loss=0.2, duplication=0.1)
-SETTLE = 8.0
+SETTLE = 6.0
 """Seconds after which nothing is under way any more, whatever was lost."""
 
 
@@ -29,7 +29,7 @@ def site(seed: int, count: int = 8, gateways: int = 3, conditions: Conditions | 
     network = VmacNetwork(seed, count, conditions)
     network.lost_frames = network.conditions.loss
     network.start(*NAMES[:gateways], peers=NAMES)
-    network.run(3.0 if network.conditions.loss == 0 else 5.0)
+    network.run(2.2 if network.conditions.loss == 0 else 4.0)
     assert network.problems() == []
     return network
 
@@ -70,26 +70,26 @@ def ask_for_ever(network: VmacNetwork, host: int, until: float) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_ask_has_one_answer_while_buckets_move_to_and_fro(seed: int) -> None:
     network = site(seed, gateways=2 + seed % 3)
-    until = network.now + 6
+    until = network.now + 4
     for _ in range(10):
         host = network.draws.getrandbits(40)
         network.later(network.draws.random(), partial(ask_for_ever, network, host, until))
     for _ in range(2):
         move_at_random(network, until)
-    network.run(6 + SETTLE)
+    network.run(4 + SETTLE)
     assert network.doubles == []
     assert network.problems() == []
     assert [ask for ask in network.asks if len(ask.answers) != 1] == []
-    assert len(network.asks) > 60
+    assert len(network.asks) > 40
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_loss_never_makes_two_owners(seed: int) -> None:
     network = site(seed, gateways=2 + seed % 3, conditions=LOSSY)
-    until = network.now + 6
+    until = network.now + 4
     for _ in range(2):
         move_at_random(network, until)
-    network.run(6 + SETTLE)
+    network.run(4 + SETTLE)
     assert network.doubles == []
     assert network.problems() == []
 
@@ -97,10 +97,10 @@ def test_loss_never_makes_two_owners(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_all_agree_after_deaths_restarts_joins_and_moves(seed: int) -> None:
     network = site(seed, gateways=2 + seed % 3, conditions=LOSSY if seed % 2 else None)
-    until = network.now + 6
+    until = network.now + 4
     move_at_random(network, until)
     network.later(network.draws.random(), lambda: die_at_random(network, until))
-    network.run(6 + SETTLE)
+    network.run(4 + SETTLE)
     assert network.problems() == []
 
 
