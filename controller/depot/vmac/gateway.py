@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 from depot.vmac.asks import Asks
-from depot.vmac.balancing import Measured, Plan, balanced, ring
+from depot.vmac.balancer import Balancer
 from depot.vmac.claims import Claim, ClaimMap, spread
 from depot.vmac.events import GatewayDown, GatewayUp, IdentityDisputed, Output, PhaseChanged
 from depot.vmac.learning import Learning
@@ -15,7 +15,7 @@ from depot.vmac.moves import BucketState, Moves
 from depot.vmac.orders import Orders
 from depot.vmac.outbox import Outbox
 from depot.vmac.reports import buckets_in, claims_to_report
-from depot.vmac.settings import Algorithm, Draws, GatewaySettings, VmacError, check_names
+from depot.vmac.settings import Draws, GatewaySettings, VmacError, check_names
 from depot.vmac.status import GatewayView, MoveView, Status
 from depot.vmac.wire import (
     Acknowledge,
@@ -53,7 +53,6 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings, random: Draws, incarnation: int, now: float) -> None:
         self._settings = settings
-        self._random = random
         self._incarnation = incarnation
         self._members = Membership(settings.name, settings.peers, settings.silence_limit)
         self._claims = ClaimMap(settings.virtual_macs.count)
@@ -63,9 +62,7 @@ class Gateway:
         self._orders = Orders(settings, self._members, self._claims, self._moves, self._outbox, now)
         self._asks = Asks()
         self._corrections: set[int] = set()
-        self._load = 0.0
-        self._rates: dict[int, float] = {}
-        self._measured_at = now
+        self._balancer = Balancer(settings, self._members, self._moves, random, now)
         self._tick = settings.report_interval / _TICKS
         self._tick_at = self._report_at = self._decide_at = now
         self._listen_until = now + settings.silence_limit
@@ -120,7 +117,7 @@ class Gateway:
 
     def measured(self, load: float, rates: Mapping[int, float], now: float) -> None:
         """Note our load, 1: all that we can do, and packets/s that are offered to each of our buckets."""
-        self._load, self._rates, self._measured_at = load, dict(rates), now
+        self._balancer.measured(load, rates, now)
 
     # What the operator wants.
 
@@ -196,7 +193,7 @@ class Gateway:
         counts = Counter(claim.owner for _, claim in self._claims.items())
         peers = [self._view(peer, counts[peer.name]) for peer in self._members]
         own = GatewayView(
-            self._settings.name, self._members.phase, self._load, sum(self._own_rates().values()),
+            self._settings.name, self._members.phase, self._balancer.load, self._balancer.rate(),
             counts[self._settings.name],
         )  # fmt: skip
         refused = {refusal.value: self._outbox.refused[refusal] for refusal in Refusal}
@@ -210,7 +207,7 @@ class Gateway:
                 for bucket, record in sorted(self._moves.records.items())
                 if record.state is not BucketState.OWN
             },
-            self._own_rates(), tuple(self._recent), refused | dict(self._done),
+            self._balancer.own_rates(), tuple(self._recent), refused | dict(self._done),
         )  # fmt: skip
 
     # Messages.
@@ -352,7 +349,7 @@ class Gateway:
             self._claims, self._moves, dict(self._orders.assigned()), self._corrections, knows_nothing
         )
         self._outbox.send(peer.name, Report(
-            self._members.phase, wants_answer, self._settings.virtual_macs, self._load, sum(self._own_rates().values()),
+            self._members.phase, wants_answer, self._settings.virtual_macs, self._balancer.load, self._balancer.rate(),
             self._settings.capacity or 0.0, tuple((p.name, p.latest) for p in self._members if p.is_live), claims,
         ))  # fmt: skip
 
@@ -426,30 +423,11 @@ class Gateway:
     def _balance(self, now: float) -> None:
         if self._members.phase is not Phase.ACTIVE or self._orders.is_busy or self._moves.is_under_way():
             return
-        gateways = {
-            peer.name: peer.report for peer in self._members if peer.report and self._members.is_active(peer.name)
-        }
-        rates = self._own_rates()
-        measured = {name: Measured(r.load, r.rate, r.capacity or None) for name, r in gateways.items()}
-        measured[self._settings.name] = Measured(self._load, sum(rates.values()), self._settings.capacity)
-        plan = self._plan(measured, rates, now)
+        plan = self._balancer.plan(now)
         for bucket, to in plan.items():
             self._orders.want([bucket], to, now, 5 * self._settings.decision_interval)
         if plan:
             self._orders.work(now)
-
-    def _plan(self, gateways: Mapping[str, Measured], rates: Mapping[int, float], now: float) -> Plan:
-        settings = self._settings
-        if settings.algorithm is Algorithm.RING:
-            own = self._moves.owned()
-            return ring(settings.name, gateways, own, settings.threshold, settings.subset_size, self._random)
-        quiet = self._moves.changed_at + settings.decision_interval
-        if settings.algorithm is Algorithm.BALANCED and now >= quiet and self._measured_at >= quiet:
-            return balanced(settings.name, gateways, rates, settings.threshold)
-        return {}
-
-    def _own_rates(self) -> dict[int, float]:
-        return {bucket: rate for bucket, rate in self._rates.items() if self._moves.is_owned(bucket)}
 
     def _note_moves(self, now: float) -> None:
         for bucket, claim in self._claims.items():
