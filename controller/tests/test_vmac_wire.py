@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import random
 import re
 from pathlib import Path
@@ -80,8 +81,6 @@ def test_a_message_cut_short_or_too_long_is_malformed_even_if_sealed(message: Me
 
 
 def resealed(content: bytes) -> bytes:
-    import hmac
-
     return content + hmac.digest(KEY, content, "sha256")
 
 
@@ -170,11 +169,6 @@ def test_an_acknowledgement_of_an_old_offer_gives_nothing_away_and_is_answered()
     assert network.gateway("a").status().counters["stale acknowledgement"] == 1
     assert network.owners() == owners
     assert network.problems() == []
-
-
-@pytest.fixture(scope="module")
-def recorded() -> list[bytes]:
-    return [sealed(message, sequence=number) for number, message in enumerate(MESSAGES, 1)]
 
 
 @given(st.binary(max_size=300), st.integers(0, (1 << 48) - 1))
