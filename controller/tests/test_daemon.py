@@ -63,8 +63,9 @@ ENGINE = ("--engine", "python")
 """Nothing is forwarded here, and it loads the program quickly."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def switch() -> Iterator[SwitchProcess]:
+    """One for all: each daemon makes of its tables what it wants. Members of former ones are kept."""
     with SwitchProcess.running(*ENGINE) as running:
         yield running
 
@@ -86,8 +87,8 @@ def daemon(tmp_path: Path, switch: SwitchProcess) -> Iterator[Daemon]:
 
 
 @pytest.fixture(scope="class")
-def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    with SwitchProcess.running(*ENGINE) as switch, running(tmp_path_factory.mktemp("daemon"), switch) as made:
+def lasting(tmp_path_factory: pytest.TempPathFactory, switch: SwitchProcess) -> Iterator[Daemon]:
+    with running(tmp_path_factory.mktemp("daemon"), switch) as made:
         yield made
 
 
@@ -527,11 +528,17 @@ def test_the_cost_scheduler_follows_reports(tmp_path: Path, switch: SwitchProces
         eventually(lambda: slots(switch)[12] > 2 * slots(switch)[11], "the busy one gets less")
 
 
-def test_metrics(tmp_path: Path, switch: SwitchProcess) -> None:
+@pytest.fixture
+def empty() -> Iterator[SwitchProcess]:
+    with SwitchProcess.running(*ENGINE) as running:
+        yield running
+
+
+def test_metrics(tmp_path: Path, empty: SwitchProcess) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{probe.getsockname()[1]}"
-    daemon = Daemon(tmp_path, f'metrics = "{place}"\n' + SWITCH.format(address=switch.address) + THREE)
+    daemon = Daemon(tmp_path, f'metrics = "{place}"\n' + SWITCH.format(address=empty.address) + THREE)
     daemon.start()
     try:
         daemon.command("drain", "m1")
