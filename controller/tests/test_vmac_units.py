@@ -149,10 +149,10 @@ def test_an_ask_that_both_were_handed_is_answered_once(is_news_first: bool) -> N
 def test_the_ask_before_is_not_the_one_that_is_told() -> None:
     asks = Asks()
     asks.handed(1, 7, b"the old owner answered", 3, 0.0)
-    assert asks.told(1, 7, 0.5) is None
-    assert asks.told(1, 8, 0.5) is None
-    assert asks.told(2, 7, 0.5) is None
-    assert asks.handed(1, 7, b"answer", 3, 0.6)
+    assert asks.told(1, 7, 0.7) is None
+    assert asks.told(1, 8, 0.7) is None
+    assert asks.told(2, 7, 0.7) is None
+    assert asks.handed(1, 7, b"answer", 3, 0.8)
 
 
 # Port learning.

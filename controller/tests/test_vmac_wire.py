@@ -21,6 +21,7 @@ from depot.vmac.wire import (
     ClaimRun,
     Envelope,
     Handover,
+    Hosts,
     Kind,
     Learn,
     Leaving,
@@ -44,6 +45,7 @@ REPORT = Report(Phase.ACTIVE, True, MACS, 0.5, 1e6, 0.0, (("b", 9), ("c", 1 << 6
 MESSAGES: list[Message] = [
     REPORT, Offer(1 << 63, ((0, 1), (15, 9))), Withdraw(5, (1, 2)), Release(((3, 4),)), Taken(((3, 4),)),
     Asked(7, 0x000003001800), Assign(((1, 1),)), Handover("c", ((2, 3),)), Leaving(), Acknowledge(5, 7, 3), Learn(7),
+    Hosts(((0xFFFF0A010011, 0x525400000011), (1, 2))),
 ]  # fmt: skip
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "vmac-wire.md"
 

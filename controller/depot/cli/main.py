@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depot.cli import cluster, operate
+from depot.cli import cluster, operate, vmac
 from depot.cli.client import DaemonError
 
 __all__ = ["main"]
@@ -47,6 +47,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _add_questions(commands)
     _add_orders(commands)
     cluster.add_commands(commands, _add_socket)
+    vmac.add_commands(commands, _add_socket)
     return parser
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 __all__ = ["Asks"]
 
-SAME_ASK = 0.25
+SAME_ASK = 0.5
 """Seconds between the ask that we were handed and the word of the old owner, either first. Half of what is between two
 asks of one host, so that none is taken for another."""
 

@@ -165,5 +165,7 @@ class Output:
     """New entries; None: as before."""
     announce: list[int] = field(default_factory=list)
     """Buckets that are newly ours after a death: their hosts are to be told, one by one."""
+    hosts: list[tuple[int, int]] = field(default_factory=list)
+    """Hosts of the LAN that a peer knows: address and MAC."""
     events: list[VmacEvent] = field(default_factory=list)
     """News for the log, in order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from depot.vmac.asks import Asks
 from depot.vmac.balancer import Balancer
@@ -18,11 +18,13 @@ from depot.vmac.reports import buckets_in, claims_to_report
 from depot.vmac.settings import Draws, GatewaySettings, VmacError, check_names
 from depot.vmac.status import GatewayView, MoveView, Status
 from depot.vmac.wire import (
+    MAX_HOSTS,
     Acknowledge,
     Asked,
     Assign,
     Envelope,
     Handover,
+    Hosts,
     Learn,
     Leaving,
     Offer,
@@ -118,6 +120,11 @@ class Gateway:
     def measured(self, load: float, rates: Mapping[int, float], now: float) -> None:
         """Note our load, 1: all that we can do, and packets/s that are offered to each of our buckets."""
         self._balancer.measured(load, rates, now)
+
+    def tell_hosts(self, peer: str, hosts: Sequence[tuple[int, int]]) -> None:
+        """Tell a peer of hosts in the LAN, address and MAC each: it was perhaps not there when they spoke."""
+        for first in range(0, len(hosts), MAX_HOSTS):
+            self._outbox.send(peer, Hosts(tuple(hosts[first : first + MAX_HOSTS])))
 
     # What the operator wants.
 
@@ -261,6 +268,8 @@ class Gateway:
             case Handover(to, pairs) if self._members.is_active(to) and to != self._settings.name:
                 current = [bucket for bucket, version in pairs if self._claims.version(bucket) == version]
                 self._moves.offer(current, to, now)
+            case Hosts(hosts):
+                self._outbox.pass_on(hosts)
             case Leaving():
                 self._members[sender].ended = True
                 self._gone(sender, "left", now)

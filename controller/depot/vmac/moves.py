@@ -5,6 +5,7 @@ A record per bucket says where we are. The table of what the data plane is to ho
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ MAX_UNDER_WAY = 64
 """Buckets that a gateway gives away at once: each is a frame on the LAN."""
 SETTLING = 0.5
 """Seconds that a bucket stays where it came to: an ask that is still on its way belongs to the move before."""
+_FRAME_TICKS = 3
+"""Ticks until an acknowledgement that has had no effect is repeated."""
 _OFFER_REPEATS = 32
 """Times that an offer is repeated before it is withdrawn: four report intervals."""
 
@@ -48,6 +51,8 @@ class BucketState(Enum):
     """Step 3: acknowledged; the data plane is being told to watch."""
     RELEASED = "released"
     """Step 3: it is the other's, until it says so the data plane watches."""
+    LINGERING = "lingering"
+    """Step 4 is done: the data plane watches for a little while, until all switches have learnt where it is now."""
     PREPARING = "preparing"
     """Step 2: another's; the data plane is being told to watch."""
     WATCHING = "watching"
@@ -55,7 +60,9 @@ class BucketState(Enum):
 
 
 _OWNED = {BucketState.TAKING, BucketState.OWN, BucketState.OFFERED, BucketState.YIELDING}
-_WATCHED = {BucketState.YIELDING, BucketState.RELEASED, BucketState.PREPARING, BucketState.WATCHING}
+_WATCHED = {
+    BucketState.YIELDING, BucketState.RELEASED, BucketState.LINGERING, BucketState.PREPARING, BucketState.WATCHING,
+}  # fmt: skip
 _GIVING = {BucketState.OFFERED, BucketState.YIELDING, BucketState.RELEASED}
 _GETTING = {BucketState.PREPARING, BucketState.WATCHING}
 
@@ -125,7 +132,7 @@ class Moves:
     def given_to(self, bucket: int, now: float) -> str | None:
         """Return who is to be told of an ask that we were handed: the new owner. None: we are not the old one."""
         record = self.records.get(bucket)
-        if record is not None and record.state in (BucketState.YIELDING, BucketState.RELEASED):
+        if record is not None and record.state in (BucketState.YIELDING, BucketState.RELEASED, BucketState.LINGERING):
             return record.peer
         name, at = self.last_given.get(bucket, ("", float("-inf")))
         return name if record is None and now < at + SETTLING else None
@@ -212,7 +219,7 @@ class Moves:
             if record is None or record.state is not BucketState.RELEASED:
                 continue
             if record.peer == sender and version >= record.version:
-                self._drop(bucket)
+                record.state, record.since = BucketState.LINGERING, now
                 self.last_given[bucket] = (sender, now)
                 given.append(bucket)
         if given:
@@ -298,10 +305,13 @@ class Moves:
         """Say again what has not been answered, and give up what nobody answers."""
         groups: defaultdict[tuple[str, BucketState, int], list[Pair]] = defaultdict(list)
         for bucket, record in list(self.records.items()):
-            if record.state in _GETTING and now >= record.since + self._silence_limit:
+            limits = {BucketState.LINGERING: SETTLING} | dict.fromkeys(_GETTING, self._silence_limit)
+            if now >= record.since + limits.get(record.state, math.inf):
                 self._drop(bucket)
             elif record.state is BucketState.WATCHING:
-                self._outbox.send_frame(Acknowledge(record.token, bucket, record.version))
+                record.repeats += 1
+                if record.repeats % _FRAME_TICKS == 0:  # one frame for each bucket in each LAN, heard by all gateways
+                    self._outbox.send_frame(Acknowledge(record.token, bucket, record.version))
             elif record.state in (BucketState.OFFERED, BucketState.RELEASED):
                 groups[record.peer, record.state, record.token].append((bucket, record.version))
                 record.repeats += 1

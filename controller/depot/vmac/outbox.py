@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from depot.vmac.events import LanFrame, MessageRefused, Output, VmacEvent
 from depot.vmac.settings import GatewaySettings
@@ -36,6 +37,10 @@ class Outbox:
     def answer(self, port: int, frame: bytes) -> None:
         """Let an answer go."""
         self._output.answers.append((port, frame))
+
+    def pass_on(self, hosts: Iterable[tuple[int, int]]) -> None:
+        """Hand on what a peer knows of hosts."""
+        self._output.hosts += hosts
 
     def announce(self, bucket: int) -> None:
         """Have the hosts of a bucket told."""

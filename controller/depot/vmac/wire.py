@@ -14,9 +14,9 @@ from depot.vmac.hashing import MAX_BUCKETS, BucketHash, VirtualMacs
 from depot.vmac.settings import MAX_NAME
 
 __all__ = [
-    "ETHERTYPE", "Acknowledge", "Asked", "Assign", "ClaimRun", "Envelope", "Handover", "Kind", "Learn", "Leaving",
-    "Message", "Offer", "Pair", "Phase", "Refusal", "Release", "Report", "Standing", "Taken", "WireError", "Withdraw",
-    "read", "runs_of", "seal",
+    "ETHERTYPE", "Acknowledge", "Asked", "Assign", "ClaimRun", "Envelope", "Handover", "Hosts", "Kind", "Learn",
+    "Leaving", "Message", "Offer", "Pair", "Phase", "Refusal", "Release", "Report", "Standing", "Taken", "WireError",
+    "Withdraw", "read", "runs_of", "seal",
 ]  # fmt: skip
 
 ETHERTYPE = 0x88B5
@@ -30,6 +30,9 @@ _PAIR = struct.Struct("!HQ")
 _RUN = struct.Struct("!HHQBB")
 _REPORT = struct.Struct("!BB6sHBdddBBH")
 _ACKNOWLEDGE = struct.Struct("!QHQ")
+_HOST = 16 + 6
+MAX_HOSTS = 60
+"""Hosts in one message, so that it fits a packet."""
 
 Pair = tuple[int, int]
 """A bucket and the version of its claim."""
@@ -83,6 +86,7 @@ class Kind(IntEnum):
     LEAVING = 9
     ACKNOWLEDGE = 10
     LEARN = 11
+    HOSTS = 12
 
 
 class Phase(IntEnum):
@@ -190,6 +194,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosts:
+    """Hosts of the LAN that the sender serves, for a gateway that was not there when they spoke."""
+
+    hosts: tuple[tuple[int, int], ...]
+    """Address, 128 bits, and MAC of each; 1 to 60."""
+
+
+@dataclass(frozen=True, slots=True)
 class Assign:
     """The leader's: take these, they are nobody's."""
 
@@ -233,12 +245,12 @@ class Learn:
 
 
 Message = (
-    Report | Offer | Withdraw | Release | Taken | Asked | Assign | Handover | Leaving | Acknowledge | Learn
+    Report | Offer | Withdraw | Release | Taken | Asked | Assign | Handover | Leaving | Acknowledge | Learn | Hosts
 )  # fmt: skip
 KINDS: dict[type, Kind] = {
     Report: Kind.REPORT, Offer: Kind.OFFER, Withdraw: Kind.WITHDRAW, Release: Kind.RELEASE, Taken: Kind.TAKEN,
     Asked: Kind.ASKED, Assign: Kind.ASSIGN, Handover: Kind.HANDOVER, Leaving: Kind.LEAVING,
-    Acknowledge: Kind.ACKNOWLEDGE, Learn: Kind.LEARN,
+    Acknowledge: Kind.ACKNOWLEDGE, Learn: Kind.LEARN, Hosts: Kind.HOSTS,
 }  # fmt: skip
 
 
@@ -320,6 +332,8 @@ def _encode_body(message: Message) -> bytes:
             return _ACKNOWLEDGE.pack(token, bucket, version)
         case Learn(bucket):
             return bucket.to_bytes(2, "big")
+        case Hosts(hosts):
+            return b"".join(address.to_bytes(16, "big") + mac.to_bytes(6, "big") for address, mac in hosts)
         case Leaving():
             return b""
 
@@ -432,6 +446,15 @@ def _read_asked(cursor: _Cursor) -> Asked:
     return Asked(cursor.bucket(), int.from_bytes(cursor.take(6), "big"))
 
 
+def _read_hosts(cursor: _Cursor) -> Hosts:
+    count = -(-cursor.left // _HOST)
+    if not 1 <= count <= MAX_HOSTS:
+        raise WireError(Refusal.MALFORMED, f"{count} hosts")
+    return Hosts(
+        tuple((int.from_bytes(cursor.take(16), "big"), int.from_bytes(cursor.take(6), "big")) for _ in range(count))
+    )
+
+
 _DECODERS: dict[Kind, Callable[[_Cursor], Message]] = {
     Kind.REPORT: _read_report,
     Kind.OFFER: lambda cursor: Offer(cursor.token(), cursor.pairs()),
@@ -444,4 +467,5 @@ _DECODERS: dict[Kind, Callable[[_Cursor], Message]] = {
     Kind.LEAVING: lambda cursor: Leaving(),
     Kind.ACKNOWLEDGE: lambda cursor: Acknowledge(cursor.token(), cursor.bucket(), cursor.version()),
     Kind.LEARN: lambda cursor: Learn(cursor.bucket()),
+    Kind.HOSTS: _read_hosts,
 }
