@@ -9,8 +9,10 @@ SOAK_SECONDS ?= 600
 DEMO_ARGS ?=
 
 BENCHMARKS := $(filter-out __init__ harness report,$(basename $(notdir $(wildcard bench/*.py))))
-# What starts servers, makes network namespaces or takes long belongs to `make test` only.
-UNIT := not server and not netns and not system and not slow and not soak
+# What starts servers, makes network namespaces or takes long runs alone; all else side by side.
+ALONE := server or netns or system or slow or soak
+WORKERS ?= 2
+SIDE_BY_SIDE = $(BIN)/python -m pytest -q -rs -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check p4 bench soak clean distclean
@@ -39,14 +41,15 @@ demo: setup ## real HTTP over real switches: members die and come back; a cluste
 	$(BIN)/depot demo cluster $(DEMO_ARGS)
 
 test: setup $(SHELL_VENV)/.setup-stamp ## everything: units, servers, packet tests on every target, whole systems
-	$(BIN)/python -m pytest -rs
+	$(SIDE_BY_SIDE) -m 'not ($(ALONE))'
+	$(BIN)/python -m pytest -rs -m '($(ALONE)) and not matrix'
 
 check: setup ## format, lint, types, import rules, unit tests: fails hard, quick
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p depot -p softswitch -p ptf_tests -p bench
 	$(BIN)/python -m pytest -q -rs controller/tests/test_import_rules.py
-	$(BIN)/python -m pytest -q -rs -m '$(UNIT)'
+	$(SIDE_BY_SIDE) -m 'not ($(ALONE)) and not kernel'
 
 p4: setup ## compile the forwarding program (needs p4c)
 	$(BIN)/python p4src/compile.py
@@ -55,8 +58,8 @@ bench: setup ## every benchmark, or one: make bench NAME=forwarding
 	@set -e; for name in $(or $(NAME),$(BENCHMARKS)); do echo "== bench/$$name.py"; $(BIN)/python -m bench.$$name; done
 	$(BIN)/python -m bench.report
 
-soak: setup ## long random runs: SOAK_SECONDS=600
-	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest -rs -m soak --timeout 0
+soak: setup ## long random runs, and the system tests on every target: SOAK_SECONDS=600
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/python -m pytest -rs -m 'soak or matrix' --timeout 0
 
 clean: ## remove caches and build output
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis ptf.log

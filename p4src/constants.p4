@@ -11,6 +11,7 @@
 const bit<16> ETHER_TYPE_IPV4 = 0x0800;
 const bit<16> ETHER_TYPE_ARP = 0x0806;
 const bit<16> ETHER_TYPE_IPV6 = 0x86dd;
+const bit<16> ETHER_TYPE_GATEWAY_FRAME = 0x88b5;  // local experimental: acknowledgements, port learning
 
 // ARP (RFC 826)
 const bit<16> ARP_REQUEST = 1;
@@ -86,7 +87,7 @@ const verdict_t UNDECIDED = 0;
 const verdict_t FORWARD = 1;   // routed; egress edits the packet
 const verdict_t ANSWER = 2;    // turned round by the responder, leaves as it is
 const verdict_t EMIT = 3;      // a packet-out with its port given, leaves as it is
-const verdict_t PUNT = 4;      // to the controller, as it came
+const verdict_t PUNT = 4;      // to the controller, as it came; with PUNT_ASKED turned round
 const verdict_t CONSUMED = 5;  // done with, nothing leaves and nothing is wrong
 const verdict_t DROP = 6;      // counted by reason
 
@@ -96,7 +97,7 @@ const drop_reason_t DROP_NONE = 0;
 const drop_reason_t DROP_MALFORMED = 1;             // truncated, or lengths that contradict each other
 const drop_reason_t DROP_BAD_CHECKSUM = 2;          // the IPv4 header's
 const drop_reason_t DROP_NOT_OUR_MAC = 3;           // for someone else, or a multicast we do not follow
-const drop_reason_t DROP_UNKNOWN_ETHER_TYPE = 4;    // neither ARP nor IP
+const drop_reason_t DROP_UNKNOWN_ETHER_TYPE = 4;    // neither ARP nor IP; a gateway frame that nobody awaits
 const drop_reason_t DROP_IP_OPTIONS = 5;            // IPv4 with options
 const drop_reason_t DROP_FRAGMENT = 6;              // no first fragment, for one of our addresses
 const drop_reason_t DROP_MARTIAN = 7;               // a source address no host may have
@@ -121,6 +122,9 @@ const punt_reason_t PUNT_RESET_SESSION = 4;         // answer it with a TCP rese
 const punt_reason_t PUNT_NEW_SESSION = 5;           // tell the peers first; .detail is the member, .address vip_id
 const punt_reason_t PUNT_UNKNOWN_FLOW = 6;          // may be a peer's
 const punt_reason_t PUNT_OUTBOUND_SESSION = 7;      // a proxy of ours opens it; .detail and .address as above
+const punt_reason_t PUNT_ASKED = 8;                 // the ready answer to an ask; .detail 0: ARP, 1: neighbour
+                                                    // discovery, .address is the asker's MAC
+const punt_reason_t PUNT_GATEWAY_FRAME = 9;         // of ETHER_TYPE_GATEWAY_FRAME
 
 // How egress edits a packet.
 typedef bit<3> rewrite_t;

@@ -6,8 +6,8 @@
 //            |                                                                            |
 //  parser -> | 1 packet-out   2 responder   3 tunnels   4 admission   5 connections       | -> egress: rewrite
 //  verify    |   sanity         (ARP, ND,     (from a     (our MAC?)    (exact entry:     |    (NAT, IP-in-IP,
-//  checksums |                   ping)         peer?)                    member, peer)    |     MACs, MSS,
-//            |                                                                            |     packet-in)
+//  checksums |                   ping)         peer?)     virtual MACs   member, peer)    |     MACs, MSS,
+//            |                                              (ours too?)                   |     packet-in)
 //            |                   6 vips   7 policy        allocation                      |
 //            |                     (a service of ours?)     (flow cache, schedule)        |
 //            |                                                                            |
@@ -27,9 +27,11 @@
 #include "checksums.p4"
 #include "control/packet_out.p4"
 #include "control/sanity.p4"
+#include "control/buckets.p4"
 #include "control/responder.p4"
 #include "control/tunnels.p4"
 #include "control/admission.p4"
+#include "control/virtual_macs.p4"
 #include "control/connections.p4"
 #include "control/vips.p4"
 #include "control/policy.p4"
@@ -48,6 +50,7 @@ control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metad
     responder() responses;
     tunnels() openings;
     admission() admissions;
+    virtual_macs() virtual_addresses;
     connections() sessions;
     vips() services;
     policy() policies;
@@ -70,6 +73,10 @@ control ingress(inout headers_t hdr, inout metadata_t meta, inout standard_metad
         }
         if (meta.verdict == UNDECIDED) {
             admissions.apply(hdr, meta);
+        }
+        // Set by admission, or with an answer that is perhaps another gateway's to give.
+        if (meta.virtual_mac != 0) {
+            virtual_addresses.apply(hdr, meta);
         }
         if (meta.verdict == UNDECIDED && meta.protocol != NO_PROTOCOL) {
             sessions.apply(hdr, meta);

@@ -13,6 +13,10 @@ struct metadata_t {
     bit<16> ingress_port;       // the real one, or the one a submitted packet-out names
     bool held;                  // the controller has had this packet for as long as it may
 
+    // One gateway address, many gateways (docs/decisions/0013).
+    mac_t virtual_mac;  // 0: none; where a frame was sent to that is no router's, or what answers an ask
+    bool led;           // egress_port, next_hop and mtu lead to a gateway: there goes what no session claims
+
     // The cluster.
     bool in_tunnel;  // from the parser to tunnels.p4: the packet is a tunnel's outer header, but protocol, ports,
                      // tcp_flags, is_fragment and is_icmp_error (with src_addr and dst_addr) are of what it holds

@@ -26,6 +26,8 @@ parser packet_parser(packet_in packet,
         meta.bypassed = false;
         meta.served = false;
         meta.punt_address = 0;
+        meta.virtual_mac = 0;
+        meta.led = false;
         meta.rewrite = REWRITE_NONE;
         meta.ingress_port = (bit<16>)standard_metadata.ingress_port;
         transition select(standard_metadata.ingress_port) {

@@ -6,6 +6,7 @@ import itertools
 
 from ptf_tests import (
     cases_drops,
+    cases_gateways,
     cases_handoff,
     cases_icmp,
     cases_policy,
@@ -14,6 +15,7 @@ from ptf_tests import (
     cases_segment_size,
     cases_sessions,
     cases_tunnel,
+    cases_virtual_macs,
 )
 from ptf_tests.case import Case
 
@@ -29,6 +31,8 @@ _MODULES = (
     cases_policy,
     cases_handoff,
     cases_segment_size,
+    cases_virtual_macs,
+    cases_gateways,
 )
 
 

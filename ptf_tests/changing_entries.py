@@ -99,6 +99,6 @@ class ChangingEntries:
                     match[field.name] = (0, 0)
         action = info.actions[made.action.action_id]
         params = {param.name: value for param, value in zip(action.params, made.action.params, strict=True)}
-        if action.alias.startswith("route") and not 0 < params.get("port", 1) <= _LAST_WIRE:
+        if action.alias.startswith(("route", "lead")) and not 0 < params.get("port", 1) <= _LAST_WIRE:
             return None
         return Entry(table.alias, match, action.alias, params, made.key.priority)

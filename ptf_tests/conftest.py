@@ -11,7 +11,7 @@ from ptf_tests.library_target import Engine, LibraryTarget
 from softswitch.engine.xdp.availability import why_not
 
 
-@pytest.fixture(scope="module", params=["python", pytest.param("xdp", marks=pytest.mark.netns)])
+@pytest.fixture(scope="module", params=["python", pytest.param("xdp", marks=pytest.mark.kernel)])
 def target(request: pytest.FixtureRequest) -> Iterator[LibraryTarget]:
     """One switch for a module's tests."""
     engine: Engine = request.param

@@ -18,7 +18,7 @@ from ptf_tests.network import NETWORK, PORTS
 from ptf_tests.p4names import P4Names
 from ptf_tests.packets import ip_header, segment, to_switch
 from ptf_tests.random_entries import RandomEntries
-from ptf_tests.random_packets import HOSTS, PEERS, RandomPackets
+from ptf_tests.random_packets import BUCKETS, HOSTS, PEERS, RandomPackets
 from ptf_tests.services import PROTOCOLS
 from softswitch.entities import ActionCall, Exact, TableEntry, TableKey
 from softswitch.entities import Counter as CounterValue
@@ -314,7 +314,11 @@ class Learn(Move):
     def _neighbour(depot: Depot, dice: random.Random, members: tuple[int, ...]) -> None:
         port, address, mac = members
         key = TableKey(depot.names.tables["neighbour_table"].preamble.id, (Exact(port & 0x1FF), Exact(address)))
-        entry = TableEntry(key, ActionCall(depot.id_of("set_neighbour"), (dice.getrandbits(48), mac)))
+        action = ActionCall(depot.id_of("set_neighbour"), (dice.getrandbits(48), mac))
+        if dice.random() < 0.5:
+            known_by = (mac, BUCKETS.base, BUCKETS.size - 1, dice.randrange(2))
+            action = ActionCall(depot.id_of("set_neighbour_by_bucket"), known_by)
+        entry = TableEntry(key, action)
         depot.write("modify" if depot.pair.has(key) else "insert", entry)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "mtu_of",
     "our_address",
     "our_mac",
+    "route",
     "vip_address",
 ]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from depot.address import parse_address, parse_mac
 from ptf_tests.network import FAMILIES, PORTS, our_address, our_mac, vip_address
-from ptf_tests.random_packets import HOSTS, PEERS
+from ptf_tests.random_packets import BUCKETS, HOSTS, PEERS
 from ptf_tests.services import MEMBER_PORT, PROTOCOLS, Service
 from softswitch.entities import ActionCall, Exact, FieldMatch, Lpm, Range, TableEntry, TableKey, Ternary
 from softswitch.p4info import MatchType, P4Info, TableInfo
@@ -38,17 +38,20 @@ _KINDS = {
     "shared": "bit",
     "opens": "bit",
     "is_ipv6": "bit",
+    "by_crc": "bit",
     "max": "segment_size",
 }
 """What a match field or parameter is one of, where its name does not say it."""
 _OF_SWITCH_PORTS = (
     "admission_table",
+    "lead_to_gateway",
     "local_address_table",
     "neighbour_table",
     "originator_table",
     "policy_table",
     "route_connected",
     "route_via",
+    "virtual_mac_table",
 )
 """Tables and actions whose `port` is one of the switch."""
 
@@ -86,6 +89,8 @@ class RandomEntries:
     @staticmethod
     def _kind(name: str, owner: str) -> str:
         kind = _KINDS.get(name, name)
+        if (kind, owner) == ("mac", "virtual_mac_table"):
+            return "virtual_mac"
         return "switch_port" if kind == "port" and owner in _OF_SWITCH_PORTS else kind
 
     def _match(self, dice: random.Random, kind: str, width: int, match_type: MatchType) -> FieldMatch | None:
@@ -124,6 +129,10 @@ def _pools(services: Sequence[Service]) -> Mapping[str, Sequence[int]]:
     return {
         "address": [parse_address(address) for address in addresses],
         "mac": [parse_mac(mac) for mac in macs],
+        "virtual_mac": [parse_mac(BUCKETS.numbered(number)) for number in range(BUCKETS.size)]
+        + [BUCKETS.base | 1 << 40] * 4,
+        "base": [BUCKETS.base] * 4 + [BUCKETS.base | 1 << 12],
+        "mask": [BUCKETS.size - 1] * 4 + [0, 0xFF, 0xFFF],
         "port": [service.port for service in services] + [MEMBER_PORT] * 4,
         "switch_port": [*PORTS * 5, 0, 254, 255, 300, 510, 511, 512, 65535],
         "protocol": [*PROTOCOLS.values(), *PROTOCOLS.values(), 1, 58, 255],

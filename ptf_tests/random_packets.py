@@ -9,10 +9,12 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
-from depot.address import parse_mac
+from depot.address import parse_address, parse_mac
 from ptf_tests.all_cases import CASES
 from ptf_tests.case import Entry
+from ptf_tests.cases_responder import group_mac, solicit
 from ptf_tests.cluster import Peer, policy_rule
+from ptf_tests.gateways import GATEWAY, VirtualMacs, gateway_frame, virtual_mac_entry
 from ptf_tests.network import (
     CLIENT,
     FAMILIES,
@@ -37,6 +39,8 @@ __all__ = ["RandomPackets"]
 HOSTS = (CLIENT, MEMBER_1, MEMBER_2, ROUTER, STRANGER, PEER, FAR, UNRESOLVED)
 PEERS = (Peer(4), Peer(6))
 """Members of the cluster, each with tunnels of one family."""
+BUCKETS = VirtualMacs(size=16)
+"""At each port one gateway address, some of its buckets of each kind and some of other gateways."""
 SHORTEST_FRAME = 14  # a real port carries none without a whole Ethernet header
 
 _POLICY_PRIORITY = 1 << 20
@@ -70,7 +74,7 @@ class RandomPackets:
         entries = {entry.key: entry for service in self.services for entry in service.entries()}
         peers = [entry for peer in PEERS for entry in peer.entries()]
         sizes = [Entry("mss_table", {"is_ipv6": bit}, "clamp_mss", {"max": 1420 - 40 * bit}) for bit in (0, 1)]
-        return (*entries.values(), *peers, *sizes, *self._policy())
+        return (*entries.values(), *peers, *sizes, *self._policy(), *self._gateways())
 
     def _policy(self) -> Iterator[Entry]:
         """A rule of each kind, for servers' ports that only routed packets have; a proxy that opens connections."""
@@ -91,6 +95,19 @@ class RandomPackets:
         proxy = {"port": MEMBER_2.port, "mac": parse_mac(MEMBER_2.mac)}
         yield Entry("originator_table", proxy, "claim", {"vip_id": own.number, "member_id": own.member_id(1)})
 
+    @staticmethod
+    def _gateways() -> Iterator[Entry]:
+        """Virtual MACs of each kind at each port, and their group."""
+        led = {"port": ROUTER.port, "next_hop": parse_address(ROUTER.ipv4), "mtu": 1400}
+        kinds: tuple[tuple[str, dict[str, int]], ...] = (("own", {}), ("watch", {}), ("lead_to_gateway", led))
+        for port in PORTS:
+            yield from BUCKETS.address_entries(port)[:2]
+            yield virtual_mac_entry(BUCKETS.group, "watch", at=port)
+            for bucket in range(BUCKETS.size * 3 // 4):
+                action, params = kinds[bucket % 3]
+                yield virtual_mac_entry(BUCKETS.numbered(bucket), action, at=port, **params)
+        yield from BUCKETS.address_entries()[2:]
+
     def begin(self, seed: int, flows: int) -> None:
         """Start over from another seed; batches with the same number of `flows` use the same client ports."""
         self.random.seed(seed)
@@ -110,11 +127,15 @@ class RandomPackets:
             (16, self._tunnel),
             (4, self._fragment),
             (4, self._neighbour),
+            (4, self._gateway_asked),
+            (2, self._gateway_frame),
             (4, self._odd_bytes),
             (10, self._from_corpus),
         )
         weights, makers = zip(*kinds, strict=True)
         packet = self.random.choices(makers, weights)[0](port)
+        if self.random.random() < 0.15:
+            packet = bytes.fromhex(self._virtual_mac().replace(":", "")) + packet[6:]
         return self._broken(packet) if self.random.random() < 0.2 else packet
 
     def _host(self, port: int) -> Host:
@@ -219,6 +240,28 @@ class RandomPackets:
         mac, address = f"02:0a:0b:0c:{tail >> 8:02x}:{tail & 0xFF:02x}", f"10.0.{port}.{self.random.randrange(256)}"
         asked = self.random.choice((our_address(port, 4), vip_address(4), "10.0.1.77"))
         return frame(mac, our_mac(port), arp(self.random.randrange(4), mac, address, our_mac(port), asked))
+
+    def _virtual_mac(self) -> str:
+        """Anybody's."""
+        return BUCKETS.numbered(self.random.randrange(BUCKETS.size))
+
+    def _gateway_asked(self, port: int) -> bytes:
+        """ARP, neighbour discovery or a ping for the gateway address, from a host that nobody has seen yet."""
+        tail = self.random.randrange(1 << 16)
+        mac = f"02:0a:0b:0d:{tail >> 8:02x}:{tail & 0xFF:02x}"
+        host = Host(port, mac, f"10.0.{port}.{tail & 0xFF}", f"2001:db8:{port}::d:{tail:x}")
+        family, kind = self.random.choice(FAMILIES), self.random.randrange(3)
+        if kind == 0:
+            return frame(mac, BUCKETS.of(host), ping(host.address(family), GATEWAY[family], ttl=self._ttl()))
+        if family == 4:
+            return frame(mac, BUCKETS.of(host), arp(1, mac, host.ipv4, "00:00:00:00:00:00", GATEWAY[4]))
+        source = "::" if kind == 1 else host.ipv6
+        return frame(mac, group_mac(GATEWAY[6]), solicit(GATEWAY[6], host, src=source, option=kind != 1))
+
+    def _gateway_frame(self, port: int) -> bytes:
+        """To the group, to one of it, to the router."""
+        target = self.random.choice((BUCKETS.group, BUCKETS.group, self._virtual_mac(), our_mac(port)))
+        return gateway_frame(self._virtual_mac(), target, self._payload())
 
     def _odd_bytes(self, port: int) -> bytes:
         """Noise behind an honest Ethernet header."""

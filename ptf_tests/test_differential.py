@@ -12,7 +12,7 @@ from ptf_tests.differential_moves import Depot, Traffic
 from softswitch.engine.xdp.availability import why_not
 
 pytestmark = [
-    pytest.mark.netns,
+    pytest.mark.kernel,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: loads programs into the kernel"),
 ]
 

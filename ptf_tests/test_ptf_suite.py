@@ -1,5 +1,6 @@
 """The PTF suite on every target, over real veth ports."""
 
+import os
 import re
 import subprocess
 
@@ -23,7 +24,9 @@ def run_suite(target: str, *options: str, seconds: float = 240) -> str:
     return report
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target", [pytest.param(name, marks=[pytest.mark.matrix] if name == "softswitch" else []) for name in TARGETS]
+)
 def test_every_case_over_real_ports(target: str) -> None:
     report = run_suite(target)
     ran = re.search(r"^Ran (\d+) tests", report, re.MULTILINE)
@@ -32,11 +35,20 @@ def test_every_case_over_real_ports(target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "engine"), [("softswitch", "python"), ("xdp", "python"), ("bmv2", "python"), ("bmv2", "xdp")]
+    ("target", "engine"),
+    [
+        ("softswitch", "python"),
+        ("xdp", "python"),
+        pytest.param("bmv2", "python", marks=pytest.mark.matrix),
+        ("bmv2", "xdp"),
+    ],
 )
+@pytest.mark.soak
 def test_random_packets_fare_as_in_the_library(target: str, engine: str) -> None:
+    """A short run in `make test`, a longer one in `make soak`."""
     reason = missing("xdp") if engine == "xdp" else None
     if reason is not None:
         pytest.skip(reason)
-    report = run_suite(target, "--random", "60", "--seed", "20", "--against", engine)
+    batches = "300" if "SOAK_SECONDS" in os.environ else "20"
+    report = run_suite(target, "--random", batches, "--seed", "20", "--against", engine)
     assert re.search(r"^\d+ packets compared", report, re.MULTILINE), report

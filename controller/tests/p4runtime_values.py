@@ -57,7 +57,11 @@ RULE = PolicyMatch(
 
 ENTRIES: dict[str, Entry] = {
     "local address": local_address_entry(1, V4, MAC),
+    "gateway address": Entry(Table.LOCAL_ADDRESS, (1, V6), Action.ANSWER_BY_BUCKET, (MAC, 0xFFF, 1)),
     "admission": admission_entry(2, MAC),
+    "own virtual MAC": Entry(Table.VIRTUAL_MAC, (2, MAC), Action.OWN),
+    "watched virtual MAC": Entry(Table.VIRTUAL_MAC, (2, MAC + 1), Action.WATCH),
+    "virtual MAC of a plain gateway": Entry(Table.VIRTUAL_MAC, (511, MAC + 2), Action.LEAD_TO_GATEWAY, (3, V4, 1500)),
     "way back of a NAT member": nat_source_entry(V4, 8080, 17, V4 + 1, 53),
     "connection": connection_entry(FLOW, 7, client_is_hi=True, idle_timeout_ns=900_000_000_000),
     "closing connection": connection_entry(FLOW, 65535, client_is_hi=False, closing=True),
@@ -89,6 +93,9 @@ ENTRIES: dict[str, Entry] = {
     "IPv4 default route": route_via_entry(parse_prefix("0.0.0.0/0"), 1, V4, 1500),
     "no IPv4 route": no_ipv4_route_entry(),
     "neighbour": neighbour_entry(2, V6, MAC, MAC + 1),
+    "neighbour of many gateways": Entry(
+        Table.NEIGHBOUR, (2, V4), Action.SET_NEIGHBOUR_BY_BUCKET, (MAC, MAC & ~0xFF, 0xFF, 0)
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -112,9 +113,15 @@ class Daemon:
         with (self.folder / f"run-{self.starts}.log").open("wb") as log:
             argv = [sys.executable, "-m", "depot", "run", "-c", str(self.config_file)]
             self.process = subprocess.Popen(argv, stderr=log, env=os.environ | self.environment)
+        eventually(self._listens, f"the daemon listens; it said: {self.log}")
         eventually(lambda: self.command("members").returncode == 0, f"the daemon answers; it said: {self.log}")
         if in_sync:
             self.wait_in_sync()
+
+    def _listens(self) -> bool:
+        """Whether somebody takes connections at its socket: cheaper to ask than by a command."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
 
     def wait_in_sync(self) -> None:
         """Wait until every switch holds what it should."""

@@ -34,7 +34,7 @@ DSR = {4: "203.0.113.71", 6: "2001:db8:70::71"}
 RELAY_PORT = 9560
 SESSIONS = ((NAT[4], CLIENTS[0].name, 100), (NAT[6], CLIENTS[1].name, 60), (DSR[4], CLIENTS[0].name, 40))
 """Two hundred sessions: VIP, client, how many."""
-PAUSES = (0.2, 0.3, 0.4, 0.8)
+PAUSES = (0.2, 0.3, 0.4, 0.5)
 SIZES = (200, 3000, 1000, 20)
 PATIENCE = 8.0
 """Seconds without an answer after which a session counts as lost."""
@@ -279,13 +279,23 @@ def lab_of(target: Target, engine: Engine = Engine.AUTO) -> Iterator[SystemLab]:
         yield SystemLab.build(lab, target, engine)
 
 
-@pytest.fixture(scope="module", params=list(Target), ids=lambda target: target.value)
+EVERY_TARGET = pytest.mark.parametrize("system", list(Target), ids=lambda target: target.value, indirect=True)
+"""For a test whose outcome depends on the switch: `make test` has it on the reference switch too."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[Target.SOFTSWITCH, pytest.param(Target.BMV2, marks=pytest.mark.matrix)],
+    ids=lambda target: target.value,
+)
 def system(request: pytest.FixtureRequest) -> Iterator[SystemLab]:
     """One lab for a module's tests, on the software switch as it chooses its engine, then on the reference switch."""
     yield from lab_of(request.param)
 
 
-@pytest.fixture(scope="module", params=["auto", "python", "bmv2"])
+@pytest.fixture(
+    scope="module", params=["auto", *(pytest.param(name, marks=pytest.mark.matrix) for name in ("python", "bmv2"))]
+)
 def every_engine(request: pytest.FixtureRequest) -> Iterator[SystemLab]:
     """As `system`, on each engine of the software switch: for the tests that stand for the others."""
     if request.param == Target.BMV2.value:

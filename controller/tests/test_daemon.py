@@ -59,9 +59,14 @@ def vip(*members: tuple[str, str, int], settings: str = "", health: str = UNCHEC
 THREE = vip(("m1", "10.2.0.11", 8080), ("m2", "10.2.0.12", 8080), ("m3", "10.2.0.13", 8080))
 
 
-@pytest.fixture
+ENGINE = ("--engine", "python")
+"""Nothing is forwarded here, and it loads the program quickly."""
+
+
+@pytest.fixture(scope="module")
 def switch() -> Iterator[SwitchProcess]:
-    with SwitchProcess.running() as running:
+    """One for all: each daemon makes of its tables what it wants. Members of former ones are kept."""
+    with SwitchProcess.running(*ENGINE) as running:
         yield running
 
 
@@ -81,6 +86,12 @@ def daemon(tmp_path: Path, switch: SwitchProcess) -> Iterator[Daemon]:
         yield made
 
 
+@pytest.fixture(scope="class")
+def lasting(tmp_path_factory: pytest.TempPathFactory, switch: SwitchProcess) -> Iterator[Daemon]:
+    with running(tmp_path_factory.mktemp("daemon"), switch) as made:
+        yield made
+
+
 def tables(switch: SwitchProcess) -> dict[str, list[dict[str, Any]]]:
     return read_tables(switch.address, 1)  # type: ignore[return-value]
 
@@ -93,6 +104,12 @@ def slots(switch: SwitchProcess) -> Counter[int]:
 
 
 class TestQuestions:
+    """All of one daemon: each leaves it as it was."""
+
+    @pytest.fixture
+    def daemon(self, lasting: Daemon) -> Daemon:
+        return lasting
+
     def test_status(self, daemon: Daemon) -> None:
         status = daemon.ask("status")
         (edge,) = status["switches"]
@@ -119,22 +136,11 @@ class TestQuestions:
         assert daemon.command("connections", "--count").stdout == "0\n"
 
     def test_events(self, daemon: Daemon) -> None:
-        daemon.command("drain", "m1")
+        daemon.ask("drain", "m1")
         lines = daemon.command("events", "--last", "1", "--json").stdout.splitlines()
+        daemon.ask("undrain", "m1")
         event = json.loads(lines[-1])
         assert (event["kind"], event["member"], event["vip"]) == ("drained", "m1", "web")
-
-    def test_events_are_followed(self, daemon: Daemon) -> None:
-        argv = [sys.executable, "-m", "depot", "events", "--follow", "--last", "0", "--json"]
-        follower = subprocess.Popen([*argv, "--socket", str(daemon.socket)], stdout=subprocess.PIPE, text=True)
-        assert follower.stdout is not None
-        heard: list[str] = []
-        reader = threading.Thread(target=lambda: heard.extend(follower.stdout or ()), daemon=True)
-        reader.start()
-        eventually(lambda: daemon.command("weight", "m2", "9").returncode == 0 and heard, "the event is told")
-        daemon.stop()
-        assert follower.wait(10) == 1, "the daemon has ended"
-        assert json.loads(heard[0])["kind"] == "weight"
 
     @pytest.mark.parametrize(
         ("words", "complaint"),
@@ -187,6 +193,26 @@ class TestQuestions:
             except (BrokenPipeError, ConnectionResetError):
                 pass
         assert daemon.command("members").returncode == 0
+
+    def test_a_second_daemon_at_the_same_socket(self, daemon: Daemon) -> None:
+        argv = [sys.executable, "-m", "depot", "run", "-c", str(daemon.config_file)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 1
+        assert "another daemon answers here" in done.stderr
+        assert daemon.command("status").returncode == 0
+
+    def test_check_config(self, daemon: Daemon) -> None:
+        argv = [sys.executable, "-m", "depot", "check-config", "-c", str(daemon.config_file)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        assert (done.returncode, done.stdout.strip()) == (
+            0, f"{daemon.config_file}: good: 1 switches, 1 VIPs, 3 members",
+        )  # fmt: skip
+
+    def test_the_shell_says_what_is_missing(self, daemon: Daemon) -> None:
+        argv = [sys.executable, "-m", "depot", "shell", "-c", str(daemon.config_file), "--python", sys.executable]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 1
+        assert "p4runtime-shell is not installed" in done.stderr
 
 
 class TestOrders:
@@ -254,7 +280,7 @@ class TestReload:
         assert "started again" in daemon.command("reload").stdout
 
     def test_a_switch_more_and_less(self, daemon: Daemon, switch: SwitchProcess) -> None:
-        with SwitchProcess.running() as second:
+        with SwitchProcess.running(*ENGINE) as second:
             more = SWITCH.format(address=second.address).replace("edge", "second")
             daemon.write(more + daemon.text)
             assert daemon.command("reload").returncode == 0
@@ -299,6 +325,18 @@ class TestLife:
         assert "depot.sock.orders" in daemon.log
         assert slots(switch) == {11: 1, 12: 1, 13: 1}
 
+    def test_events_are_followed(self, daemon: Daemon) -> None:
+        argv = [sys.executable, "-m", "depot", "events", "--follow", "--last", "0", "--json"]
+        follower = subprocess.Popen([*argv, "--socket", str(daemon.socket)], stdout=subprocess.PIPE, text=True)
+        assert follower.stdout is not None
+        heard: list[str] = []
+        reader = threading.Thread(target=lambda: heard.extend(follower.stdout or ()), daemon=True)
+        reader.start()
+        eventually(lambda: daemon.command("weight", "m2", "9").returncode == 0 and heard, "the event is told")
+        daemon.stop()
+        assert follower.wait(10) == 1, "the daemon has ended"
+        assert json.loads(heard[0])["kind"] == "weight"
+
     def test_stopped_in_order(self, daemon: Daemon, switch: SwitchProcess) -> None:
         before = tables(switch)
         assert daemon.stop() == 0
@@ -317,13 +355,6 @@ class TestLife:
         assert {name: sorted(map(str, rows)) for name, rows in after.items()} == {
             name: sorted(map(str, rows)) for name, rows in before.items()
         }
-
-    def test_a_second_daemon_at_the_same_socket(self, daemon: Daemon) -> None:
-        argv = [sys.executable, "-m", "depot", "run", "-c", str(daemon.config_file)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
-        assert done.returncode == 1
-        assert "another daemon answers here" in done.stderr
-        assert daemon.command("status").returncode == 0
 
     def test_a_second_daemon_stands_by_and_takes_over(
         self, daemon: Daemon, switch: SwitchProcess, tmp_path: Path
@@ -354,19 +385,6 @@ class TestLife:
             done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
             assert done.returncode == 1
             assert f"{file}: line 2" in done.stderr
-
-    def test_check_config(self, daemon: Daemon) -> None:
-        argv = [sys.executable, "-m", "depot", "check-config", "-c", str(daemon.config_file)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
-        assert (done.returncode, done.stdout.strip()) == (
-            0, f"{daemon.config_file}: good: 1 switches, 1 VIPs, 3 members",
-        )  # fmt: skip
-
-    def test_the_shell_says_what_is_missing(self, daemon: Daemon) -> None:
-        argv = [sys.executable, "-m", "depot", "shell", "-c", str(daemon.config_file), "--python", sys.executable]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
-        assert done.returncode == 1
-        assert "p4runtime-shell is not installed" in done.stderr
 
 
 SHELL_PYTHON = Path(__file__).resolve().parents[2] / ".venv-p4rt-shell" / "bin" / "python"
@@ -510,11 +528,17 @@ def test_the_cost_scheduler_follows_reports(tmp_path: Path, switch: SwitchProces
         eventually(lambda: slots(switch)[12] > 2 * slots(switch)[11], "the busy one gets less")
 
 
-def test_metrics(tmp_path: Path, switch: SwitchProcess) -> None:
+@pytest.fixture
+def empty() -> Iterator[SwitchProcess]:
+    with SwitchProcess.running(*ENGINE) as running:
+        yield running
+
+
+def test_metrics(tmp_path: Path, empty: SwitchProcess) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{probe.getsockname()[1]}"
-    daemon = Daemon(tmp_path, f'metrics = "{place}"\n' + SWITCH.format(address=switch.address) + THREE)
+    daemon = Daemon(tmp_path, f'metrics = "{place}"\n' + SWITCH.format(address=empty.address) + THREE)
     daemon.start()
     try:
         daemon.command("drain", "m1")

@@ -126,7 +126,9 @@ def test_a_balancer_tears_pairs_apart_when_the_downstream_proxy_has_the_clients_
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
-    "options", [{"engine": Engine.PYTHON}, {"target": Target.BMV2}], ids=["softswitch-python", "bmv2"]
+    "options",
+    [pytest.param({"engine": Engine.PYTHON}, marks=pytest.mark.matrix), {"target": Target.BMV2}],
+    ids=["softswitch-python", "bmv2"],
 )
 def test_figure_1(options: dict[str, object]) -> None:
     """Without the cluster nothing succeeds, with it everything does; the demo below runs on the engine it chooses."""

@@ -74,7 +74,11 @@ def start(*words: str) -> subprocess.Popen[str]:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("target", "options"),
-    [(Target.SOFTSWITCH, ()), (Target.SOFTSWITCH, ("--engine", "python")), (Target.BMV2, ())],
+    [
+        (Target.SOFTSWITCH, ()),
+        pytest.param(Target.SOFTSWITCH, ("--engine", "python"), marks=pytest.mark.matrix),
+        pytest.param(Target.BMV2, (), marks=pytest.mark.matrix),
+    ],
     ids=["softswitch", "softswitch-python", "bmv2"],
 )
 def test_all_claims_hold(target: Target, options: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ CLIENT = CLIENTS[0].name
 NAMES = [member.name for member in MEMBERS]
 SILENT = MEMBERS[1].name
 CLIENTS_LAN = {4: "10.1.0.0/24", 6: "fd00:1::/64"}
-PASSIVE = {"type": "none", "passive_timeout": "1s", "passive_fall": 2, "passive_retry": "5s"}
+PASSIVE = {"type": "none", "passive_timeout": "1s", "passive_fall": 2, "passive_retry": "3s"}
 SYN_RETRY = 1.0
 """Seconds after which a client's kernel sends its SYN again (RFC 6298, 2.1)."""
 

@@ -3,12 +3,25 @@
 // Whoever speaks ARP or neighbour discovery with us is reported as a neighbour.
 
 control responder(inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard_metadata) {
+    buckets() bucket;
     mac_t our_mac = 0;
+    mac_t virtual_mac = 0;  // our_mac, if it is the asker's virtual MAC
+    mac_t base_mac = 0;
+    mac_t bucket_mask = 0;
+    bit<1> use_crc = 0;
     address_t asked = 0;
 
     @id(ANSWER_ACTION_ID)
     action answer(mac_t mac) {
         our_mac = mac;
+    }
+
+    // Of one address many gateways have, the one of the asker's bucket answers: virtual_macs.p4 knows whose it is.
+    @id(ANSWER_BY_BUCKET_ACTION_ID)
+    action answer_by_bucket(mac_t base, mac_t mask, bit<1> by_crc) {
+        base_mac = base;
+        bucket_mask = mask;
+        use_crc = by_crc;
     }
 
     // Our addresses: the ports' own and the VIPs, with the MAC that each port answers.
@@ -20,6 +33,7 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
         }
         actions = {
             answer;
+            answer_by_bucket;
             @defaultonly NoAction;
         }
         const default_action = NoAction;
@@ -34,6 +48,7 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
     action turn_round() {
         hdr.ethernet.dst_mac = hdr.ethernet.src_mac;
         hdr.ethernet.src_mac = our_mac;
+        meta.virtual_mac = virtual_mac;
         meta.egress_port = meta.ingress_port[8:0];
         meta.verdict = ANSWER;
     }
@@ -95,6 +110,7 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
             neighbour_mac = hdr.nd_option.isValid() ? hdr.nd_option.mac : hdr.ethernet.src_mac;
         } else if (is_echo) {
             asked = meta.dst_addr;
+            neighbour_mac = hdr.ethernet.src_mac;
         }
 
         // Unasked news to everyone: gratuitous ARP (RFC 5227, 3), an advertisement to all nodes (RFC 4861, 7.2.6).
@@ -102,7 +118,17 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
                        (hdr.nd.isValid() && hdr.icmp.type == ND_ADVERTISEMENT && hdr.ipv6.dst_addr == ALL_NODES);
 
         if (hdr.arp.isValid() || hdr.nd.isValid() || is_echo) {
-            bool is_ours = local_address_table.apply().hit;
+            bool is_ours = false;
+            switch (local_address_table.apply().action_run) {
+                answer: {
+                    is_ours = true;
+                }
+                answer_by_bucket: {
+                    is_ours = true;
+                    bucket.apply(neighbour_mac, base_mac, bucket_mask, use_crc, virtual_mac);
+                    our_mac = virtual_mac;
+                }
+            }
             if (is_echo) {
                 // Step 4 has not run yet: the MAC is compared here. A ping that is not for us goes on to it.
                 if (is_ours && hdr.ethernet.dst_mac == our_mac) {
@@ -129,7 +155,10 @@ control responder(inout headers_t hdr, inout metadata_t meta, inout standard_met
                     turn_round();
                     if (hdr.ipv6.src_addr == 0) {
                         // Duplicate address detection: the asker has no address yet (RFC 4861, 7.2.4).
-                        hdr.ethernet.dst_mac = ALL_NODES_MAC;
+                        // A virtual MAC is for the asker alone, so is the frame (RFC 6085).
+                        if (virtual_mac == 0) {
+                            hdr.ethernet.dst_mac = ALL_NODES_MAC;
+                        }
                         hdr.ipv6.dst_addr = ALL_NODES;
                         hdr.nd.flags = ND_ROUTER_OVERRIDE;
                     } else {

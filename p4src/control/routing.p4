@@ -3,6 +3,11 @@
 // neighbour or writes the ICMP error.
 
 control routing(inout headers_t hdr, inout metadata_t meta) {
+    buckets() bucket;
+    mac_t base_mac = 0;
+    mac_t bucket_mask = 0;
+    bit<1> use_crc = 0;
+
     @id(ROUTE_VIA_ACTION_ID)
     action route_via(bit<16> port, address_t next_hop, bit<16> mtu) {
         meta.egress_port = port[8:0];
@@ -54,6 +59,15 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
         meta.dst_mac = dst_mac;
     }
 
+    // A host that knows us by a virtual MAC, that of its bucket.
+    @id(SET_NEIGHBOUR_BY_BUCKET_ACTION_ID)
+    action set_neighbour_by_bucket(mac_t dst_mac, mac_t base, mac_t mask, bit<1> by_crc) {
+        meta.dst_mac = dst_mac;
+        base_mac = base;
+        bucket_mask = mask;
+        use_crc = by_crc;
+    }
+
     action too_big(bit<16> room) {
         meta.verdict = PUNT;
         meta.punt_reason = PUNT_TOO_BIG;
@@ -75,6 +89,7 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
         }
         actions = {
             set_neighbour;
+            set_neighbour_by_bucket;
             @defaultonly unresolved;
         }
         const default_action = unresolved;
@@ -82,7 +97,12 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
     }
 
     apply {
-        route_table.apply();
+        // A session that is bypassed is claimed by nobody.
+        if (meta.led && !meta.reply_of_member && (!meta.session_known || meta.bypassed)) {
+            meta.verdict = FORWARD;
+        } else {
+            route_table.apply();
+        }
         if (meta.verdict == FORWARD) {
             bit<16> room = meta.mtu;
             if (meta.rewrite == REWRITE_ENCAPSULATE) {
@@ -91,7 +111,11 @@ control routing(inout headers_t hdr, inout metadata_t meta) {
             if (meta.ip_length > room) {
                 too_big(room);
             } else {
-                neighbour_table.apply();
+                switch (neighbour_table.apply().action_run) {
+                    set_neighbour_by_bucket: {
+                        bucket.apply(meta.dst_mac, base_mac, bucket_mask, use_crc, meta.src_mac);
+                    }
+                }
             }
         }
     }

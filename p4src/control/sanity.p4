@@ -50,7 +50,7 @@ control sanity(inout headers_t hdr, inout metadata_t meta, inout standard_metada
                         hdr.ipv6.dst_addr[127:32] == IPV4_MAPPED)) {
                 refuse(DROP_MARTIAN);  // ::ffff:0:0/96 would pass for IPv4 in our tables
             }
-        } else if (!hdr.arp.isValid()) {
+        } else if (!hdr.arp.isValid() && hdr.ethernet.ether_type != ETHER_TYPE_GATEWAY_FRAME) {
             refuse(DROP_UNKNOWN_ETHER_TYPE);
         }
     }

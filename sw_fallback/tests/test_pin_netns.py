@@ -213,12 +213,14 @@ def end(switch: SoftswitchProcess, number: signal.Signals) -> None:
     switch.stop()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 async def test_no_packet_is_lost_while_the_process_is_replaced(lab: Lab, number: signal.Signals) -> None:
+    """Once in `make test`, again and again in `make soak`."""
     switch = lab.start()
     await set_up(lab)
     with Stream(lab) as stream:
-        for _ in range(3):
+        for _ in range(30 if "SOAK_SECONDS" in os.environ else 1):
             end(switch, number)
             stream.go_on()
             switch = lab.start()

@@ -36,7 +36,7 @@ from softswitch.trace.tracer import MAX_WATCHES
 
 REASON = why_not() if os.geteuid() == 0 else "needs root: loads programs into the kernel"
 pytestmark = [
-    pytest.mark.netns,
+    pytest.mark.kernel,
     pytest.mark.skipif(REASON is not None, reason=f"XDP cannot run: {REASON}"),
 ]
 

@@ -42,7 +42,7 @@ from softswitch.errors import UnsupportedConstruct
 from softswitch.switch import Entity, EntityKey, GroupKey, MemberKey, MulticastKey, SessionKey, Switch
 
 pytestmark = [
-    pytest.mark.netns,
+    pytest.mark.kernel,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: loads programs into the kernel"),
 ]
 

@@ -246,7 +246,7 @@ def _near(pair: Pair, row: Row, rng: random.Random) -> Values:
 
 
 def test_a_full_table_and_back(pair: Pair) -> None:
-    """All entries that fit, one write beyond, then half of them away: prefixes change from vectors to trie and back."""
+    """All entries that fit, one write beyond, then half of them away: prefixes go from intervals to trie and back."""
     rng = random.Random(7)
     size = pair.program.table.size
     try:
@@ -378,7 +378,7 @@ def test_a_thousand_entries_stay_fast(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ternary", "range", "prefix", "prefix and more"])
 def test_a_reader_never_misses_an_entry_while_others_come_and_go(name: str) -> None:
-    """Vectors are written while a program reads, a table grows beyond them and back; one entry always fits."""
+    """An index is written while a program reads, a table grows beyond it and back; one entry always fits."""
     rng = random.Random(11)
     with TableProgram(TABLES[name], further=WATCH) as program:
         pair = Pair(program)

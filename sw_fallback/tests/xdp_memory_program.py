@@ -76,7 +76,9 @@ LICENSE = 'char _license[] SEC("license") = "GPL";\n'
 
 def load(text: str, *names: str, cells: int = CELLS) -> Object:
     """A program of these of the runtime's files and then this text."""
-    source = "\n".join((runtime("types.h", "tables.h", "vectors.h", *names, cells=cells), text, LICENSE))
+    source = "\n".join(
+        (runtime("types.h", "tables.h", "halves.h", "vectors.h", "intervals.h", *names, cells=cells), text, LICENSE)
+    )
     return Object.load(compile_object(source), name="memory")
 
 
@@ -134,7 +136,7 @@ class TableProgram:
         text = index_text(self.table, "t")
         words = ", ".join(f"bench->key[{word}]" for word in range(self.key.words))
         return f"""\
-{runtime("types.h", "tables.h", "vectors.h", *extra)}
+{runtime("types.h", "tables.h", "halves.h", "vectors.h", "intervals.h", *extra)}
 struct t_row {{
 	{f"u64 key[{self.key.words}];" if self.layout.key is not None else ""}
 	u32 action;

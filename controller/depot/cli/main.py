@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depot.cli import cluster, operate
+from depot.cli import cluster, operate, vmac
 from depot.cli.client import DaemonError
 
 __all__ = ["main"]
@@ -22,7 +22,8 @@ DEFAULT_SOCKET = "/run/depot.sock"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    given = _parser(words).parse_args(words)
     try:
         status: int = given.run(given)
     except DaemonError as error:
@@ -36,16 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="depot", description="Spreads sessions over members with a programmable switch."
     )
     parser.add_argument("--version", action="version", version=f"depot {operate.program_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_programs(commands)
+    _add_programs(commands, words)
     _add_questions(commands)
     _add_orders(commands)
     cluster.add_commands(commands, _add_socket)
+    vmac.add_commands(commands, _add_socket)
     return parser
 
 
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def _add_programs(commands: _Commands) -> None:
+def _add_programs(commands: _Commands, words: Sequence[str]) -> None:
     run = commands.add_parser("run", help="run the daemon until it is told to stop")
     _add_config(run)
     run.set_defaults(run=operate.run)
@@ -71,7 +73,8 @@ def _add_programs(commands: _Commands) -> None:
     shell.set_defaults(run=operate.shell)
 
     demo = commands.add_parser("demo", help="real sessions over a real switch, with accidents (root)")
-    operate.add_demo_arguments(demo)
+    if "demo" in words:  # other commands need not wait until the whole demo is loaded
+        operate.add_demo_arguments(demo)
     demo.set_defaults(run=operate.demo)
 
 

@@ -15,6 +15,8 @@ from depot.config.model import Config, VipConfig
 from depot.config.problems import ConfigError, Problem, ProblemList
 from depot.config.reader import TableReader
 from depot.config.tables import SwitchDraft, VipDraft, read_depot, read_switch, read_vip
+from depot.config.vmac_model import DispatchMode, VmacConfig
+from depot.config.vmac_tables import check_vmac, read_vmac
 
 __all__ = ["load", "parse"]
 
@@ -63,13 +65,16 @@ class _Document:
         vips = [service for part in root.tables("vip") if (service := read_vip(part))]
         cluster = read_cluster(root.table("cluster"), base)
         policies = [rule for part in root.tables("policy") if (rule := read_policy(part))]
+        gateways = read_vmac(root.table("vmac"), base)
         root.finish()
         if not root.has("switch"):
             self._problems.add((), "there is no switch; add [[switch]] with its name and address")
         check_consistency(switches, vips, self._problems)
         check_cluster(cluster, policies, switches, vips, self._problems, is_alone=not root.has("cluster"))
+        vmac = check_vmac(gateways, switches, self._problems)
         if look_for_files:
             self._look_for_tls_files(switches)
+            self._look_for_key(vmac)
             self._look_for_certificates(cluster)
         if found := self._problems.in_order():
             raise ConfigError(self._source, found)
@@ -79,6 +84,7 @@ class _Document:
             tuple(_shared_or_not(draft, cluster) for draft in vips),
             None if cluster is None else cluster.cluster,
             tuple(draft.policy for draft in policies),
+            vmac,
         )
 
     def _look_for_tls_files(self, switches: list[SwitchDraft]) -> None:
@@ -95,6 +101,11 @@ class _Document:
                 if path is not None and not path.is_file():
                     message = f"there is no file {path}; `depot cluster init` makes the certificates of all members"
                     self._problems.add((*draft.path, key), message)
+
+    def _look_for_key(self, vmac: VmacConfig | None) -> None:
+        if vmac is not None and vmac.mode is DispatchMode.SELF and not vmac.key.is_file():
+            message = f"there is no file {vmac.key}; `depot vmac init` makes the key that all gateways share"
+            self._problems.add(("vmac", "key"), message)
 
 
 def _shared_or_not(draft: VipDraft, cluster: ClusterDraft | None) -> VipConfig:

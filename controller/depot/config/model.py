@@ -12,6 +12,7 @@ from pathlib import Path
 from depot.address import Endpoint, InterfaceAddress, Prefix, Protocol
 from depot.config.cluster_model import ClusterConfig, PolicyConfig
 from depot.config.host_port import HostPort
+from depot.config.vmac_model import VmacConfig
 
 __all__ = [
     "Config",
@@ -299,3 +300,5 @@ class Config:
     """The cluster that the depot is a member of; None: none."""
     policies: tuple[PolicyConfig, ...] = ()
     """The access policy: the first rule that fits decides."""
+    vmac: VmacConfig | None = None
+    """The gateways behind one address; None: there are none."""

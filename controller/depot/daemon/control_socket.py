@@ -21,6 +21,7 @@ from depot.config import ConfigError
 from depot.daemon.answers import connection_rows, member_row, member_rows, status
 from depot.daemon.cluster_answers import cluster_connection_rows, cluster_status, member_of
 from depot.daemon.daemon import Daemon
+from depot.daemon.vmac_answers import gateways_of, vmac_status
 from depot.switching.services import UnknownMemberError
 
 __all__ = ["ControlSocket", "SocketInUseError"]
@@ -56,6 +57,8 @@ class ControlSocket:
             "connections": self._connections,
             "cluster": self._cluster,
             "cluster-leave": self._cluster_leave,
+            "vmac": self._vmac,
+            "vmac-move": self._vmac_move,
             "drain": self._drain,
             "undrain": self._undrain,
             "weight": self._weight,
@@ -134,6 +137,16 @@ class ControlSocket:
     async def _cluster_leave(self, request: Request) -> object:
         member_of(self._daemon).leave()
         return cluster_status(self._daemon)
+
+    async def _vmac(self, request: Request) -> object:
+        return vmac_status(self._daemon)
+
+    async def _vmac_move(self, request: Request) -> object:
+        buckets = request.get("buckets")
+        if not isinstance(buckets, list) or not all(type(one) is int for one in buckets):
+            raise BadRequestError(f"buckets is {buckets!r}, not a list of numbers")
+        gateways_of(self._daemon).move(buckets, _required(request, "gateway"))
+        return {"ordered": len(buckets)}
 
     async def _drain(self, request: Request) -> object:
         return await self._set_drained(request, True)

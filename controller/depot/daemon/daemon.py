@@ -15,9 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from depot.config import Config, HealthType, SwitchConfig, load
+from depot.config.vmac_model import DispatchMode
 from depot.daemon.checks import Checks
 from depot.daemon.cluster_member import ClusterMember
 from depot.daemon.event_log import EventLog
+from depot.daemon.gateway_member import GatewayMember
+from depot.daemon.gateway_switch import GatewaySwitch
 from depot.daemon.orders_file import OrdersFile
 from depot.daemon.switch_runner import Membership, SwitchRunner
 from depot.health.core import HealthChange
@@ -94,6 +97,11 @@ class Daemon:
         """This depot as a member of a cluster; None: it is none. Raises OSError, ssl.SSLError."""
         if config.cluster is not None:
             self.cluster = ClusterMember(config.cluster, self.event_log, self.runners.values)
+        self.gateways: GatewayMember | GatewaySwitch | None = None
+        """The gateways behind one address; None: there are none. Raises KeyFileError."""
+        if (vmac := config.vmac) is not None:
+            kind = GatewayMember if vmac.mode is DispatchMode.SELF else GatewaySwitch
+            self.gateways = kind(vmac, self.event_log)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._counting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -108,6 +116,8 @@ class Daemon:
         """Connect to the switches and begin to check members. Raises OSError when peers could not reach us."""
         if self.cluster is not None:
             await self.cluster.start()
+        if self.gateways is not None:
+            await self.gateways.start()
         for order in self._orders.restore(self.services, self.now()):
             self.event_log.add("order", f"{order} by the operator, still in force")
         for switch in self.config.switches:
@@ -123,6 +133,8 @@ class Daemon:
         if self._timer is not None:
             self._timer.cancel()
         await self.checks.close()
+        if self.gateways is not None:
+            await self.gateways.stop()
         tasks = [*self._tasks.values(), *([self._counting] if self._counting else [])]
         for task in tasks:
             task.cancel()
@@ -134,6 +146,8 @@ class Daemon:
         membership = Membership(policies=self.config.policies)
         if (member := self.cluster) is not None:
             membership = Membership(member.config, self.config.policies, member, member.tell_peers)
+        if (gateways := self.gateways) is not None and gateways.config.switch == switch.name:
+            membership = replace(membership, vmac=gateways.config, lan=gateways)
         return SwitchRunner(switch, self.config.vips, self._pipeline, self._noticed, self._found, membership)
 
     def _add(self, runner: SwitchRunner) -> None:
@@ -337,7 +351,7 @@ class Daemon:
         return notes
 
     def _apply(self, config: Config) -> list[str]:
-        notes = self._apply_cluster(config)
+        notes = self._apply_cluster(config) + self._apply_gateways(config)
         if self.cluster is None:
             config = replace(config, cluster=None, vips=tuple(replace(vip, shared=False) for vip in config.vips))
         before, self.config, now = self.config, config, self.now()
@@ -365,6 +379,11 @@ class Daemon:
             return ["[cluster]: joining or leaving takes effect when the daemon is started again"]
         return []
 
+    def _apply_gateways(self, config: Config) -> list[str]:
+        if config.vmac == (None if self.gateways is None else self.gateways.config):
+            return []
+        return ["[vmac]: what has changed takes effect when the daemon is started again"]
+
     def _apply_switches(self, config: Config) -> None:
         """Switches that stay get their new ports, routes and VIPs; others are let go of or connected to."""
         wanted = {switch.name: switch for switch in config.switches}
@@ -377,7 +396,8 @@ class Daemon:
                 runner.config = switch
                 cluster = None if self.cluster is None else self.cluster.config
                 schedules = self.services.schedules
-                runner.core.reconfigure(switch, config.vips, schedules, self.now(), cluster, config.policies)
+                vmac = None if self.gateways is None else self.gateways.config
+                runner.core.reconfigure(switch, config.vips, schedules, self.now(), cluster, config.policies, vmac)
         for name, switch in wanted.items():
             if name not in self.runners:
                 runner = self._runner(switch)

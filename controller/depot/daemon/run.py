@@ -11,6 +11,7 @@ from pathlib import Path
 from depot.config import Config, ConfigError
 from depot.daemon.control_socket import ControlSocket, SocketInUseError
 from depot.daemon.daemon import Daemon
+from depot.daemon.gateway_member import KeyFileError
 from depot.daemon.metrics_server import MetricsServer
 from depot.p4runtime.codec import CodecError
 from depot.p4runtime.switch_shell import Pipeline
@@ -30,7 +31,7 @@ def run(config: Config, config_file: Path) -> int:
     try:
         pipeline = Pipeline(find_compiled_program())
         asyncio.run(_run(config, config_file, pipeline))
-    except (ProgramMissingError, CodecError, SocketInUseError, OSError) as error:
+    except (ProgramMissingError, CodecError, SocketInUseError, KeyFileError, OSError) as error:
         print(f"depot run: {error}", file=sys.stderr)
         return 1
     return 0

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from depot.config.cluster_model import ClusterConfig, PolicyConfig
 from depot.config.model import SwitchConfig, VipConfig
+from depot.config.vmac_model import VmacConfig
 from depot.p4runtime.codec import CodecError, Count, Digest
 from depot.p4runtime.entry import Entry, EntryKey, Table
-from depot.p4runtime.packets import PacketIn
+from depot.p4runtime.packets import PacketIn, PuntReason
 from depot.p4runtime.rpc_shell import RpcError, TlsFiles
 from depot.p4runtime.switch_shell import Pipeline, SwitchShell, SwitchTarget
 from depot.p4runtime.write_errors import WriteFailure
@@ -27,6 +29,7 @@ MOST_FAILURES_LOGGED = 5
 """Of one refused batch; the rest is counted."""
 _CONFIGURED_TABLES = tuple(table for table in Table if table is not Table.CONNECTION)
 
+_OF_THE_LAN = frozenset({PuntReason.ASKED, PuntReason.GATEWAY_FRAME})
 _COUNTED_TABLES = (Table.VIP, Table.MEMBER, Table.NAT_SOURCE)
 
 events = logging.getLogger("depot.events")
@@ -36,6 +39,19 @@ Listener = Callable[["SwitchRunner", Sequence[SessionNotice]], None]
 """Who is told what became of sessions."""
 Finder = Callable[[Sequence[Entry]], None]
 """Who is told what a switch holds before anything is written to it."""
+
+
+class LanListener(Protocol):
+    """Who speaks for the gateways of the LAN at this switch. Calls must not block."""
+
+    def switch_ready(self, runner: SwitchRunner) -> None:
+        """We may write to the switch, and it holds what it should."""
+
+    def switch_lost(self, runner: SwitchRunner) -> None:
+        """We may write to it no more."""
+
+    def lan_packet(self, packet: PacketIn, now: float) -> None:
+        """It hands over a host's ask, with the answer ready, or a frame between gateways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,10 @@ class Membership:
     """What the peers say of connections."""
     tell_peers: Callable[[Sequence[Announcement]], None] = lambda announcements: None
     """Tells all peers of own connections; the bytes are with the transports when it returns."""
+    vmac: VmacConfig | None = None
+    """The gateways behind one address; None: there are none."""
+    lan: LanListener | None = None
+    """Who is told what concerns them."""
 
 
 ALONE = Membership()
@@ -70,7 +90,10 @@ class SwitchRunner:
         self.config = config
         """What is configured of it."""
         self._tell_peers = membership.tell_peers
-        self.core = SwitchCore(config, vips, membership.cluster, membership.policies, membership.directory)
+        self._lan = membership.lan
+        self.core = SwitchCore(
+            config, vips, membership.cluster, membership.policies, membership.directory, membership.vmac
+        )
         """What is decided about it."""
         tls = TlsFiles(config.tls.ca, config.tls.cert, config.tls.key) if config.tls else None
         target = SwitchTarget(config.name, str(config.address), config.device_id, config.election_id, tls)
@@ -198,6 +221,8 @@ class SwitchRunner:
         self._finder(entries)
         self.core.connected(entries, self._now(), carried)
         self.settle()
+        if self._lan is not None:
+            self._lan.switch_ready(self)
 
     def lost(self, reason: str, *, superseded: bool) -> None:
         """We may no longer write."""
@@ -206,6 +231,8 @@ class SwitchRunner:
         self._lost_reason = reason
         self.core.disconnected(superseded=superseded)
         self.settle()
+        if self._lan is not None:
+            self._lan.switch_lost(self)
 
     def digest(self, digest: Digest) -> None:
         """The data plane tells something."""
@@ -215,6 +242,8 @@ class SwitchRunner:
     def packet_in(self, packet: PacketIn) -> None:
         """The data plane hands over a packet."""
         self.core.packet_in(packet, self._now())
+        if self._lan is not None and packet.reason in _OF_THE_LAN:
+            self._lan.lan_packet(packet, self._now())
         self.settle()
 
     def idle(self, keys: Sequence[EntryKey]) -> None:

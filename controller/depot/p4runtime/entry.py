@@ -57,6 +57,7 @@ class Table(StrEnum):
     LOCAL_ADDRESS = "local_address_table"
     TUNNEL = "tunnel_table"
     ADMISSION = "admission_table"
+    VIRTUAL_MAC = "virtual_mac_table"
     NAT_SOURCE = "nat_source_table"
     CONNECTION = "connection_table"
     VIP = "vip_table"
@@ -73,8 +74,12 @@ class Action(StrEnum):
     """The actions that entries can carry."""
 
     ANSWER = "answer"
+    ANSWER_BY_BUCKET = "answer_by_bucket"
     ACCEPT_FROM_PEER = "accept_from_peer"
     ADMIT = "admit"
+    OWN = "own"
+    WATCH = "watch"
+    LEAD_TO_GATEWAY = "lead_to_gateway"
     RESTORE_VIP = "restore_vip"
     FORWARD_TO_MEMBER = "forward_to_member"
     FORWARD_TO_PEER = "forward_to_peer"
@@ -99,6 +104,7 @@ class Action(StrEnum):
     ROUTE_LOCAL = "route_local"
     NO_ROUTE = "no_route"
     SET_NEIGHBOUR = "set_neighbour"
+    SET_NEIGHBOUR_BY_BUCKET = "set_neighbour_by_bucket"
     CLAMP_MSS = "clamp_mss"
 
 
@@ -106,6 +112,7 @@ KEY_FIELDS: dict[Table, tuple[str, ...]] = {
     Table.LOCAL_ADDRESS: ("port", "address"),
     Table.TUNNEL: ("outer_src", "outer_dst"),
     Table.ADMISSION: ("port", "mac"),
+    Table.VIRTUAL_MAC: ("port", "mac"),
     Table.NAT_SOURCE: ("address", "port", "protocol"),
     Table.CONNECTION: ("addr_lo", "addr_hi", "port_lo", "port_hi", "protocol"),
     Table.VIP: ("address", "port", "protocol"),
@@ -128,8 +135,12 @@ PRIORITISED = frozenset({Table.POLICY})
 
 ACTION_PARAMS: dict[Action, tuple[str, ...]] = {
     Action.ANSWER: ("mac",),
+    Action.ANSWER_BY_BUCKET: ("base", "mask", "by_crc"),
     Action.ACCEPT_FROM_PEER: (),
     Action.ADMIT: (),
+    Action.OWN: (),
+    Action.WATCH: (),
+    Action.LEAD_TO_GATEWAY: ("port", "next_hop", "mtu"),
     Action.RESTORE_VIP: ("vip_addr", "vip_port"),
     Action.FORWARD_TO_MEMBER: ("member_id", "client_is_hi", "closing"),
     Action.FORWARD_TO_PEER: ("member_id", "far_is_hi"),
@@ -154,6 +165,7 @@ ACTION_PARAMS: dict[Action, tuple[str, ...]] = {
     Action.ROUTE_LOCAL: (),
     Action.NO_ROUTE: (),
     Action.SET_NEIGHBOUR: ("src_mac", "dst_mac"),
+    Action.SET_NEIGHBOUR_BY_BUCKET: ("dst_mac", "base", "mask", "by_crc"),
     Action.CLAMP_MSS: ("max",),
 }
 """The parameters of each action in the order of `Entry.params`."""

@@ -25,6 +25,11 @@ class PuntReason(IntEnum):
     OUTBOUND_SESSION = 7
     """A proxy of ours opens it: `PacketIn.detail` is the member, `PacketIn.address` the vip_id, as
     `originator_table` has them. Also a datagram that answers a session whose entry is not there yet."""
+    ASKED = 8
+    """An address behind virtual MACs is asked for, one that is watched: the payload is the ready answer, to leave at
+    the ingress port. `PacketIn.detail` is 0 for ARP, 1 for neighbour discovery; `PacketIn.address` the asker's MAC."""
+    GATEWAY_FRAME = 9
+    """A frame of EtherType 0x88B5 to a virtual MAC, or the group of them, that is watched."""
 
 
 class DropReason(IntEnum):
@@ -77,7 +82,7 @@ class PacketIn(NamedTuple):
     address: int
     """128 bit; its meaning depends on the reason."""
     payload: bytes
-    """The whole Ethernet frame, without the tunnel if a peer sent it."""
+    """The whole Ethernet frame, without the tunnel if a peer sent it; with `PuntReason.ASKED` the answer to it."""
     from_peer: bool = False
     """Whether a peer sent it through its tunnel: it must not go on to a peer."""
 

@@ -39,6 +39,7 @@ class Update(NamedTuple):
 INSERT_ORDER: tuple[tuple[Table, ...], ...] = (
     (
         Table.ADMISSION,
+        Table.VIRTUAL_MAC,
         Table.LOCAL_ADDRESS,
         Table.NEIGHBOUR,
         Table.ROUTE,

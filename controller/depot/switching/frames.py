@@ -15,11 +15,13 @@ __all__ = [
     "BROADCAST_MAC",
     "FlowPacket",
     "IpPacket",
+    "arp_reply",
     "arp_request",
     "checksum",
     "ethernet",
     "flow_packet",
     "ip_packet",
+    "neighbour_advertisement",
     "neighbour_solicitation",
     "parse_frame",
     "transport_checksum",
@@ -31,7 +33,9 @@ BROADCAST_MAC = 0xFFFFFFFFFFFF
 ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH = 14, 20, 40
 DEFAULT_TTL = 64
 ND_HOP_LIMIT = 255
-ND_SOLICITATION, ND_SOURCE_LINK_ADDRESS = 135, 1
+ND_SOLICITATION, ND_ADVERTISEMENT = 135, 136
+ND_SOURCE_LINK_ADDRESS, ND_TARGET_LINK_ADDRESS = 1, 2
+ND_ROUTER_OVERRIDE = 0xA0000000
 _IPV4_MAPPED = 0xFFFF << 32
 _SOLICITED_NODE = 0xFF020000000000000000_0001FF000000
 _SOLICITED_NODE_MAC = 0x3333FF000000
@@ -188,3 +192,22 @@ def neighbour_solicitation(src_mac: int, source: int, target: int, dst_mac: int 
     message = struct.pack("!BBH", ND_SOLICITATION, 0, total) + rest
     packet = ip_packet(source, destination, PROTOCOL_ICMPV6, message, ttl=ND_HOP_LIMIT)
     return ethernet(to_mac, src_mac, ETHER_TYPE_IPV6, packet)
+
+
+def arp_reply(src_mac: int, source: int, dst_mac: int, target: int) -> bytes:
+    """Return the frame that tells one host, asked or not, the MAC of an IPv4 address (RFC 5227, 3)."""
+    sender = src_mac.to_bytes(6, "big") + (source & 0xFFFFFFFF).to_bytes(4, "big")
+    receiver = dst_mac.to_bytes(6, "big") + (target & 0xFFFFFFFF).to_bytes(4, "big")
+    return ethernet(
+        dst_mac, src_mac, ETHER_TYPE_ARP, struct.pack("!HHBBH", 1, ETHER_TYPE_IPV4, 6, 4, 2) + sender + receiver
+    )
+
+
+def neighbour_advertisement(src_mac: int, source: int, dst_mac: int, target: int) -> bytes:
+    """Return the frame that tells one host, unasked, the MAC of an IPv6 router (RFC 4861, 7.2.6)."""
+    head, option = bytes([ND_ADVERTISEMENT, 0, 0, 0]), bytes([ND_TARGET_LINK_ADDRESS, 1]) + src_mac.to_bytes(6, "big")
+    rest = ND_ROUTER_OVERRIDE.to_bytes(4, "big") + source.to_bytes(16, "big") + option
+    total = transport_checksum(source, target, PROTOCOL_ICMPV6, head + rest)
+    message = struct.pack("!BBH", ND_ADVERTISEMENT, 0, total) + rest
+    packet = ip_packet(source, target, PROTOCOL_ICMPV6, message, ttl=ND_HOP_LIMIT)
+    return ethernet(dst_mac, src_mac, ETHER_TYPE_IPV6, packet)

@@ -16,13 +16,13 @@ gateways' next hops are resolved before anybody needs them and never given up.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
 from depot.address import is_ipv4
-from depot.p4runtime.entry import Entry, Table, neighbour_entry
+from depot.p4runtime.entry import ACTION_PARAMS, Entry, Table, neighbour_entry
 from depot.p4runtime.packets import PacketIn, PacketOut, Submission
 from depot.switching.deadlines import NEVER, DeadlineWheel
 from depot.switching.frames import BROADCAST_MAC, arp_request, neighbour_solicitation
@@ -69,6 +69,7 @@ class _Neighbour:
     wanted: bool = False
     state: NeighbourState = NeighbourState.RESOLVING
     mac: int | None = None
+    heard_at: float | None = None
     attempts: int = 0
     held: deque[PacketIn] = field(default_factory=lambda: deque(maxlen=HELD_PACKETS))
     deadline: float = NEVER
@@ -109,15 +110,24 @@ class Neighbours:
         """Next hops with a MAC."""
         return sum(1 for one in self._known.values() if one.mac is not None)
 
+    def heard_at(self, hop: NextHop) -> float | None:
+        """Return when a next hop last spoke with us; None: never."""
+        known = self._known.get(hop)
+        return known.heard_at if known else None
+
+    def at(self, ports: Collection[int]) -> Iterator[tuple[NextHop, int]]:
+        """Return those behind some ports that have a MAC, each with it."""
+        return ((hop, one.mac) for hop, one in self._known.items() if hop.port in ports and one.mac is not None)
+
     # In
 
     def reconfigure(self, routing: Routing) -> None:
         """Take other ports and routes: what can no longer be a neighbour is forgotten, a port's new MAC is written."""
-        before, self._routing = self._routing.ports, routing
+        before, self._routing = self._routing, routing
         for hop, known in list(self._known.items()):
             if not routing.on_link(hop):
                 self._forget(known)
-            elif known.mac is not None and before[hop.port].mac != routing.ports[hop.port].mac:
+            elif known.mac is not None and before.neighbour_entry(hop, known.mac) != self._entry(known):
                 self.changes.append(NeighbourChange(self._entry(known), present=True))
 
     def want(self, hops: Iterable[NextHop], now: float) -> None:
@@ -134,7 +144,8 @@ class Neighbours:
             if entry.table is Table.NEIGHBOUR:
                 hop = NextHop(*entry.values)
                 if hop not in self._known and self._routing.on_link(hop):
-                    known = self._known[hop] = _Neighbour(hop, state=NeighbourState.REACHABLE, mac=entry.params[1])
+                    mac = entry.params[ACTION_PARAMS[entry.action].index("dst_mac")]
+                    known = self._known[hop] = _Neighbour(hop, state=NeighbourState.REACHABLE, mac=mac)
                     self._wheel.set(known, now + RETRY_INTERVAL)
 
     def seen(self, port: int, address: int, mac: int, now: float) -> None:
@@ -149,6 +160,7 @@ class Neighbours:
             known = self._known[hop] = _Neighbour(hop)
         changed = known.mac != mac
         known.mac = mac
+        known.heard_at = now
         known.state = NeighbourState.REACHABLE
         known.attempts = 0
         self._wheel.set(known, now + REACHABLE_TIME)
@@ -157,6 +169,14 @@ class Neighbours:
         while known.held:
             packet = known.held.popleft()
             self.released.append(_again(packet))
+
+    def told(self, hop: NextHop, mac: int, now: float) -> None:
+        """Somebody we trust knows a host that we do not: used at once, asked for soon."""
+        known = self._known.get(hop)
+        if (known is None or known.mac is None) and self._routing.on_link(hop):
+            self.seen(*hop, mac, now)
+            if (known := self._known.get(hop)) is not None:
+                self._wheel.set(known, now + RETRY_INTERVAL)
 
     def unresolved(self, packet: PacketIn, now: float) -> None:
         """A packet met a next hop without entry (`PuntReason.NEIGHBOUR_UNRESOLVED`)."""
@@ -201,6 +221,11 @@ class Neighbours:
             else:
                 self._fail(known, now)
 
+    def probe(self, hop: NextHop) -> None:
+        """Ask a next hop now, whatever is known of it; its answer is news like any other."""
+        known = self._known.get(hop)
+        self._request(hop, known.mac if known is not None else None)
+
     # Within
 
     def _resolve(self, hop: NextHop, now: float, *, wanted: bool) -> _Neighbour:
@@ -210,13 +235,14 @@ class Neighbours:
 
     def _ask(self, known: _Neighbour, now: float) -> None:
         """Send a request: to the MAC we know at first when probing, then to all."""
-        hop = known.hop
-        port, source, target = self._routing.ports[hop.port], self._routing.source_for(hop), hop.address
         known.attempts += 1
         self._wheel.set(known, now + RETRY_INTERVAL)
+        self._request(known.hop, known.mac if known.attempts == 1 else None)
+
+    def _request(self, hop: NextHop, unicast: int | None) -> None:
+        port, source, target = self._routing.ports[hop.port], self._routing.source_for(hop), hop.address
         if source is None:
             return
-        unicast = known.mac if known.attempts == 1 else None
         if is_ipv4(target):
             frame = arp_request(port.mac, source, target, unicast if unicast is not None else BROADCAST_MAC)
         else:
@@ -239,7 +265,7 @@ class Neighbours:
         del self._known[known.hop]
 
     def _entry(self, known: _Neighbour) -> Entry:
-        return neighbour_entry(*known.hop, self._routing.ports[known.hop.port].mac, known.mac or 0)
+        return self._routing.neighbour_entry(known.hop, known.mac or 0)
 
 
 def _again(packet: PacketIn) -> PacketOut:

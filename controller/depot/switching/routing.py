@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from depot.address import ALL_IPV4, Prefix, same_family
+from depot.address import ALL_IPV4, Prefix, is_ipv4, same_family
 from depot.config.model import PortConfig, SwitchConfig
+from depot.config.vmac_model import VmacConfig
 from depot.p4runtime.entry import (
     Entry,
     admission_entry,
@@ -16,6 +17,8 @@ from depot.p4runtime.entry import (
     route_local_entry,
     route_via_entry,
 )
+from depot.switching.frames import arp_reply, neighbour_advertisement
+from depot.switching.lan import Lan
 
 __all__ = ["NextHop", "Routing"]
 
@@ -38,7 +41,9 @@ class _Route(NamedTuple):
 class Routing:
     """The interfaces and routes of one switch."""
 
-    def __init__(self, switch: SwitchConfig) -> None:
+    def __init__(self, switch: SwitchConfig, vmac: VmacConfig | None = None) -> None:
+        self.lan = Lan(vmac, switch.name)
+        """The LAN whose hosts share a gateway address."""
         self.ports: dict[int, PortConfig] = {port.number: port for port in switch.ports}
         """The ports by number."""
         routes = {
@@ -58,6 +63,7 @@ class Routing:
             else:
                 self._gateways.add(NextHop(one.port.number, one.via))
         self._own = {one.address for port in switch.ports for one in port.addresses}
+        self._shared = set(self.lan.addresses)
 
     @property
     def gateways(self) -> frozenset[NextHop]:
@@ -66,13 +72,13 @@ class Routing:
 
     def on_link(self, hop: NextHop) -> bool:
         """Say whether another host may have this address on this port."""
-        if hop.address in self._own:
+        if hop.address in self._own or hop.address in self._shared:
             return False
         return hop in self._gateways or any(hop.address in prefix for prefix in self._on_link.get(hop.port, ()))
 
     def next_hop(self, address: int) -> NextHop | None:
         """Return whom packets to this address are handed to; None: there is no route, or it is our own."""
-        if address in self._own:
+        if address in self._own or address in self._shared:
             return None
         for route in self._routes:
             if address in route.prefix:
@@ -85,6 +91,24 @@ class Routing:
         near = (one.address for one in addresses if hop.address in one.prefix)
         any_of_family = (one.address for one in addresses if same_family(one.address, hop.address))
         return next(near, next(any_of_family, None))
+
+    def neighbour_entry(self, hop: NextHop, mac: int) -> Entry:
+        """Return the entry of a next hop that has this MAC."""
+        return self.lan.neighbour(*hop, mac, self.ports[hop.port].mac)
+
+    def lan_news(self, hop: NextHop, mac: int) -> bytes | None:
+        """Return the frame that tells one host of the LAN, unasked, the virtual MAC of its bucket.
+
+        To it alone: told to all, every host would take it for its own. None: the gateway has no address in its network.
+        """
+        if self.lan.virtual_macs is None:
+            return None
+        for interface in self.ports[hop.port].addresses:
+            for gateway in self.lan.addresses:
+                if hop.address in interface.prefix and gateway in interface.prefix:
+                    make = arp_reply if is_ipv4(gateway) else neighbour_advertisement
+                    return make(self.lan.virtual_macs.virtual_mac(mac), gateway, mac, hop.address)
+        return None
 
     def entries(self, vip_addresses: Iterable[int]) -> list[Entry]:
         """Return what the switch needs to be a router with these VIPs.
@@ -105,4 +129,4 @@ class Routing:
                 found.append(route_via_entry(prefix, port.number, via, port.mtu))
         if all(prefix != ALL_IPV4 for prefix, _, _ in self._routes):
             found.append(no_ipv4_route_entry())
-        return found
+        return found + self.lan.answers()

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from depot.address import Endpoint, FlowKey, Protocol
 from depot.config.cluster_model import ClusterConfig, PolicyConfig
 from depot.config.model import SwitchConfig, VipConfig
+from depot.config.vmac_model import VmacConfig
 from depot.p4runtime.entry import Action, Entry, EntryKey, Table, connection_flow
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
 from depot.p4runtime.reconcile import INSERT_ORDER, Operation, reconcile
@@ -28,6 +29,7 @@ from depot.switching.former import FormerMembers
 from depot.switching.frames import parse_frame
 from depot.switching.icmp import IcmpErrors, Trouble
 from depot.switching.identities import Identities, MemberAction, VipKey
+from depot.switching.lan import Lan, Service
 from depot.switching.neighbours import Neighbours
 from depot.switching.output import Output, Reconciled
 from depot.switching.peer_tunnels import PeerTunnels
@@ -57,8 +59,9 @@ class SwitchCore:
         cluster: ClusterConfig | None = None,
         policies: Sequence[PolicyConfig] = (),
         directory: Directory = NO_CLUSTER,
+        vmac: VmacConfig | None = None,
     ) -> None:
-        self._routing = Routing(config)
+        self._routing = Routing(config, vmac)
         self._roster = Roster(vips, first_member=0 if cluster is None else 1)
         self._tunnels = PeerTunnels(cluster)
         self.cluster = ClusterSide(cluster, policies, directory, self._roster, lambda: self._tracker)
@@ -93,6 +96,7 @@ class SwitchCore:
         now: float,
         cluster: ClusterConfig | None = None,
         policies: Sequence[PolicyConfig] = (),
+        vmac: VmacConfig | None = None,
     ) -> None:
         """Take another configuration; sessions of VIPs and members that stay are not touched.
 
@@ -105,7 +109,8 @@ class SwitchCore:
             vip_id = self.identities.find_vip(vip_key(vip))
             if vip_key(vip) not in stay and vip_id is not None:
                 self._tracker.remove_vip(vip_id, now)
-        self._routing = Routing(config)
+        lan, self._routing = self._routing.lan, Routing(config, vmac)
+        self._routing.lan.inherit(lan)
         self.icmp.reconfigure(self._routing.ports)
         self._neighbours.reconfigure(self._routing)
         self._tunnels = PeerTunnels(cluster)
@@ -129,6 +134,26 @@ class SwitchCore:
                 if vip.transparent:
                     wanted += policy_entries(self.cluster.policy, roster, self._tunnels, now)
                 self._write({entry.key: entry for entry in wanted}, keys)
+
+    def serve_buckets(self, services: Mapping[int, Service]) -> None:
+        """Take what is to be done for the hosts of each bucket; buckets that are missing are others'."""
+        self.lan.serve(services)
+        neighbours = (one for one in self._neighbours.entries() if one.values[0] in self.lan.ports)
+        wanted = {entry.key: entry for entry in (*self.lan.buckets(self._held.values()), *neighbours)}
+        mine = {entry.key for entry in self.lan.answers()}
+        self._write(wanted, [key for key in self._held if key.table is Table.VIRTUAL_MAC and key not in mine])
+
+    def told_of_hosts(self, hosts: Iterable[tuple[int, int]], now: float) -> None:
+        """Another gateway knows these hosts of the LAN: address and MAC each."""
+        for address, mac in hosts:
+            hop = self._routing.next_hop(address)
+            if hop is not None and hop.address == address and hop.port in self.lan.ports:
+                self._neighbours.told(hop, mac, now)
+
+    def ask_neighbours(self, hops: Iterable[NextHop]) -> None:
+        """Ask some next hops whether they live; `neighbours` knows when each was heard."""
+        for hop in hops:
+            self._neighbours.probe(hop)
 
     def member_down(self, vip: str, member: str, now: float) -> None:
         """A member of a VIP is dead: give the VIP a schedule without it first."""
@@ -395,6 +420,7 @@ class SwitchCore:
         vips = self._roster.vips.values()
         wanted = service_entries(vips, self._roster.schedules, self.identities, now)
         wanted += self._routing.entries(vip.address for vip in vips if not vip.transparent)
+        wanted += self.lan.buckets(self._held.values())
         wanted += self._neighbours.entries()
         wanted += self._tunnels.entries(self.identities, now)
         wanted += policy_entries(self.cluster.policy, self._roster, self._tunnels, now)
@@ -479,6 +505,24 @@ class SwitchCore:
     def reread_pending(self) -> bool:
         """Whether a refused write waits to be tried again."""
         return self._reread_at is not None
+
+    @property
+    def lan(self) -> Lan:
+        """The LAN whose hosts share a gateway address."""
+        return self._routing.lan
+
+    def led_buckets(self) -> dict[int, NextHop]:
+        """Return the virtual MACs whose frames the switch leads to gateways, as far as we know."""
+        return {
+            entry.values[1]: NextHop(*entry.params[:2])
+            for entry in self._held.values()
+            if entry.action is Action.LEAD_TO_GATEWAY
+        }
+
+    @property
+    def routing(self) -> Routing:
+        """Ports and routes."""
+        return self._routing
 
     @property
     def tracker(self) -> SessionTracker:

@@ -2,10 +2,10 @@
 
     format      1; another number means that nothing below can be counted on
     cells       CPUs that count apart
-    tables      by name: stem (of its maps' names), index (how rows are found: exact, trie, vectors), hash (a sample of
-                how an exact one hashes), size, rows and buckets (entries of these maps), profile, words (of the key),
-                homes (where row 0 says how many buckets keys hash to; only of an index that grows: there an entry may
-                have two slots),
+    tables      by name: stem (of its maps' names), index (how rows are found: exact, trie, vectors, intervals), few
+                (how instead of by the trie while there are few), hash (a sample of how an exact one hashes), size, rows
+                and buckets (entries of these maps), profile, words (of the key), homes (where row 0 says how many
+                buckets keys hash to; only of an index that grows: there an entry may have two slots),
                 key (fields in order: name, kind, width, mask, and where in the key's words), row (offsets) and actions
                 (by name: number, and parameters as name, width, offset in the row, bytes)
     registers   by name: stem, width, size
@@ -35,7 +35,7 @@ __all__ = ["FORMAT", "Description", "describe", "is_durable"]
 Description = dict[str, Any]
 
 FORMAT = 1
-"""To be raised with any change of `runtime/tables.h`, `vectors.h` or `meters.h` that old memory would be misread by."""
+"""To be raised with any change of `runtime/tables.h` or `meters.h` that old memory would be misread by."""
 
 
 def describe(context: Context, lookups: TableLookups, statistics: Sequence[str]) -> Description:
@@ -88,6 +88,7 @@ def _table(context: Context, table: Table, row: RowLayout) -> Description:
     return {
         "stem": context.names.object(table.name),
         "index": _index(table),
+        **({"few": "intervals"} if _index(table) == "trie" else {}),
         "hash": hash_sample(KeyLayout(table.key)) if table.kind is MatchKind.EXACT else None,
         "size": table.size,
         "rows": row_count(table.size),
@@ -125,5 +126,7 @@ def _index(table: Table) -> str:
             return "exact"
         case MatchKind.LPM if table.size > PREFIX_ENTRIES:
             return "trie"
+        case MatchKind.LPM:
+            return "intervals"
         case _:
             return "vectors"

@@ -1,22 +1,30 @@
 """How programs find the rows of a table: what their maps look like, and the C text of a lookup.
 
-`runtime/tables.h` and `vectors.h` explain the structures, `memory/` fills them.
+`tables.h`, `vectors.h` and `intervals.h` in `runtime/` explain the structures, `memory/` fills them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from softswitch.engine.xdp.layout import KeyLayout
-from softswitch.engine.xdp.sizes import MAX_VECTOR_ENTRIES, PREFIX_ENTRIES, bucket_count, first_homes, row_count
+from softswitch.engine.xdp.sizes import (
+    MAX_VECTOR_ENTRIES,
+    PREFIX_ENTRIES,
+    bucket_count,
+    first_homes,
+    interval_places,
+    row_count,
+)
 from softswitch.errors import UnsupportedConstruct
 from softswitch.program.controls import MatchKind, Table
 
-__all__ = ["IndexText", "PrefixKey", "VectorKey", "VectorLayout", "index_text"]
+__all__ = ["IndexText", "PrefixKey", "Span", "VectorKey", "VectorLayout", "index_text"]
 
 _WORDS = 8
-"""Of a trie's key at most: PREFIX_WORDS."""
+"""Of a trie's key at most: TRIE_WORDS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +54,10 @@ class VectorLayout:
 
     def __init__(self, table: Table) -> None:
         """Raises `UnsupportedConstruct` for a table that is too big, or with ranges on more than 64 bits."""
-        if table.kind is not MatchKind.LPM and table.size > MAX_VECTOR_ENTRIES:
+        if table.size > MAX_VECTOR_ENTRIES:
             construct = f"{table.kind.value} table '{table.name}' of {table.size} entries"
             raise UnsupportedConstruct(construct, table.location)
-        self.entries = max(1, min(table.size, PREFIX_ENTRIES) if table.kind is MatchKind.LPM else table.size)
+        self.entries = max(1, table.size)
         """How many there may be."""
         self.key = KeyLayout(table.key)
         ranges, compared = [], [0] * self.key.words
@@ -82,12 +90,20 @@ class VectorLayout:
         )
 
 
+class Span(NamedTuple):
+    """The keys that a prefix covers."""
+
+    low: int
+    high: int
+    """The last of them."""
+
+
 class PrefixKey:
-    """The key of the trie: the words of the table's key that have exact fields, then the prefix from the top of its
-    first word on. Everything most significant first, before it the length in bits."""
+    """A key with a prefix as one number: the words of the table's key that have exact fields, then the prefix from the
+    top of its first word on; most significant first."""
 
     def __init__(self, table: Table) -> None:
-        """Raises `UnsupportedConstruct` for too long a key."""
+        """Raises `UnsupportedConstruct` for too long a key of a table that may need the trie."""
         self.layout = KeyLayout(table.key)
         self.position = next(index for index, field in enumerate(table.key) if field.kind is MatchKind.LPM)
         """Which field has the prefix."""
@@ -100,22 +116,43 @@ class PrefixKey:
         self.exact = tuple(sorted(taken))
         """Words of the table's key that have exact fields."""
         self.words = len(self.exact) + self.part.words
-        if self.words > _WORDS:
+        self.length = 64 * len(self.exact) + self.width
+        """Bits down to the end of the prefix's field."""
+        if self.words > _WORDS and table.size > PREFIX_ENTRIES:
             construct = f"longest prefix match on {64 * self.words} bits in table '{table.name}'"
             raise UnsupportedConstruct(construct, table.location)
 
     def pack(self, length: int, values: tuple[int, ...]) -> bytes:
-        """`values`: of all fields of the table, that of the prefix masked."""
-        plain = [0 if index == self.position else value for index, value in enumerate(values)]
-        words = self.layout.pack(plain)
+        """The key of the trie, which has the length in bits before it. `values`: of all fields, that of the prefix
+        masked."""
+        bits = 64 * len(self.exact) + length
+        return bits.to_bytes(4, "little") + self._number(values).to_bytes(8 * self.words, "big")
+
+    def span(self, length: int, values: tuple[int, ...]) -> Span:
+        """The keys of such an entry."""
+        low, free = self._number(values), 64 * self.part.words - length
+        return Span(low, low | (1 << free) - 1)
+
+    def texts(self) -> list[str]:
+        """The words in C, over `key[]`."""
+        part, found = self.part, []
+        for word in self.exact:
+            own = (1 << self.width) - 1 << part.shift if part.words == 1 and word == part.word else 0
+            found.append(f"key[{word}] & {own ^ (1 << 64) - 1:#x}ull" if own else f"key[{word}]")
+        left = 64 * part.words - self.width
+        for word in reversed(range(part.word, part.word + part.words)):
+            text = f"key[{word}] >> {part.shift}" if part.shift else f"key[{word}]"
+            text = f"{text} << {left}" if left else text
+            found.append(f"{text} | key[{word - 1}] >> {64 - left}" if left and word > part.word else text)
+        return found
+
+    def _number(self, values: tuple[int, ...]) -> int:
+        words = self.layout.pack([0 if index == self.position else value for index, value in enumerate(values)])
+        number = 0
+        for word in self.exact:
+            number = number << 64 | words[word]
         left = 64 * self.part.words - self.width
-        return b"".join(
-            (
-                (64 * len(self.exact) + length).to_bytes(4, "little"),
-                *(words[index].to_bytes(8, "big") for index in self.exact),
-                (values[self.position] << left).to_bytes(8 * self.part.words, "big"),
-            )
-        )
+        return number << 64 * self.part.words | values[self.position] << left
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,30 +173,45 @@ def index_text(table: Table, stem: str) -> IndexText:
         find = "exact_find" if first_homes(buckets) == buckets else "growing_find"
         call = f"{find}(&{stem}_buckets, {buckets}, &{stem}_rows, {row_count(table.size)}, key, {key.words})"
         return IndexText((f"TABLE_BUCKETS({stem}, {buckets});",), call)
+    if table.kind is MatchKind.LPM:
+        return _prefix_text(table, stem)
     layout = VectorLayout(table)
-    is_prefix = table.kind is MatchKind.LPM
-    lines = [
+    lines = (
         f"TABLE_VECTORS({stem}, {layout.planes}, {layout.entries});",
         *_match_function(layout, stem),
         f"VECTOR_SCAN({stem}, {layout.planes}, {layout.entries})",
-    ]
-    if not is_prefix or table.size <= PREFIX_ENTRIES:
-        return IndexText(tuple(lines), f"row_of(&{stem}_rows, {stem}_scan(key))")
+    )
+    return IndexText(lines, f"row_of(&{stem}_rows, {stem}_scan(key))")
+
+
+def _prefix_text(table: Table, stem: str) -> IndexText:
     prefix = PrefixKey(table)
-    exact = sum(1 << word for word in prefix.exact)
-    field = f"(struct prefix_field){{{prefix.part.word}, {prefix.part.shift}, {prefix.width}}}"
-    lines += [
-        f"TABLE_PREFIXES({stem}, {prefix.words}, {table.size});",
+    places = interval_places(min(table.size, PREFIX_ENTRIES))
+    lines = [
+        f"TABLE_INTERVALS({stem}, {prefix.words}, {places});",
+        f"INTERVAL_SEARCH({stem}, {prefix.words}, {places}, {_is_below(prefix.words)})",
+        *((f"TABLE_TRIE({stem}, {prefix.words}, {table.size});",) if table.size > PREFIX_ENTRIES else ()),
         f"static __always_inline void *{stem}_longest(const u64 *key)",
         "{",
-        f"	u32 number = {stem}_scan(key);",
+        f"	const u64 ordered[{prefix.words}] = {{ {', '.join(prefix.texts())} }};",
+        f"	u32 number = {stem}_search(ordered);",
         "",
-        "	if (number == VECTORS_UNUSED)",
-        f"		number = trie_find(&{stem}_trie, key, {exact}, {field});",
-        f"	return row_of(&{stem}_rows, number);",
-        "}",
     ]
+    if table.size > PREFIX_ENTRIES:
+        lines += [
+            "	if (number == HALVES_UNUSED)",
+            f"		number = trie_find(&{stem}_trie, ordered, {prefix.words}, {prefix.length});",
+        ]
+    lines += [f"	return row_of(&{stem}_rows, number);", "}"]
     return IndexText(tuple(lines), f"{stem}_longest(key)")
+
+
+def _is_below(words: int) -> str:
+    """Whether `key[]` is below `bound[]`, numbers of so many words, the most significant first."""
+    text = f"key[{words - 1}] < bound[{words - 1}]"
+    for word in reversed(range(words - 1)):
+        text = f"key[{word}] < bound[{word}] || (key[{word}] == bound[{word}] && ({text}))"
+    return text
 
 
 def _match_function(layout: VectorLayout, stem: str) -> list[str]:

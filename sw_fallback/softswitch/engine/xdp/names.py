@@ -16,7 +16,9 @@ _WORDS = (
 )
 """Words of C, members of `struct state` that are no field's, and what the rest of the generated file defines."""
 _RESERVED = frozenset(_WORDS.split())
-_OURS = re.compile(r"(t\d+|[us](8|16|32|64)|bpf_.*|XDP_.*|.*_(row|key|rows|buckets|trie|vectors)|trace_.*|__.*)")
+_OURS = re.compile(
+    r"(t\d+|[us](8|16|32|64)|bpf_.*|XDP_.*|.*_(row|key|rows|buckets|trie|vectors|intervals)|trace_.*|__.*)"
+)
 """Temporaries, types and suffixes of the generated code and its runtime."""
 
 

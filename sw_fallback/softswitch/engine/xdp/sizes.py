@@ -12,6 +12,7 @@ __all__ = [
     "PREFIX_ENTRIES",
     "bucket_count",
     "first_homes",
+    "interval_places",
     "profile_counts",
     "row_count",
     "vector_count",
@@ -20,7 +21,7 @@ __all__ = [
 MAX_VECTOR_ENTRIES = 16384
 """Entries that a program's verifier can be asked to look through; twice 64 bytes for each and each byte of the key."""
 PREFIX_ENTRIES = 256
-"""As many as vectors hold (`vectors.h`)."""
+"""As many as intervals are made for (`intervals.h`)."""
 HOMES_AT = 8
 """Where row 0 of a table whose index grows says how far it has (`tables.h`)."""
 _FIXED = 1 << 14
@@ -46,6 +47,11 @@ def bucket_count(size: int) -> int:
 def first_homes(buckets: int) -> int:
     """How many of a table's buckets are homes while it is empty; fewer than all: its index grows."""
     return buckets if buckets <= _FIXED else _FIRST
+
+
+def interval_places(entries: int) -> int:
+    """Places for the intervals of so many prefixes: a power of two."""
+    return 1 << (2 * max(1, entries)).bit_length()
 
 
 def vector_count(size: int) -> int:

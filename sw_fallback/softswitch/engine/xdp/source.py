@@ -13,7 +13,7 @@ from softswitch.engine.xdp.writer import Writer
 
 __all__ = ["Source", "generate"]
 
-_RUNTIME = ("types.h", "packet.h", "tables.h", "vectors.h", "meters.h", "hashes.h")
+_RUNTIME = ("types.h", "packet.h", "tables.h", "halves.h", "vectors.h", "intervals.h", "meters.h", "hashes.h")
 """Hand-written parts, in the order in which they need one another."""
 
 

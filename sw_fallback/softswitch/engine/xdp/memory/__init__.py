@@ -1,4 +1,4 @@
-"""Tables in memory shared with the kernel: this side of `tables.h`, `vectors.h` and `meters.h` in `runtime/`.
+"""Tables in memory shared with the kernel: this side of what `runtime/` has in C.
 
 Programs read while this process writes, without locks: a row is filled before its number is stored where programs
 find it, by one store of 32 or 64 bits. That rests on stores being seen in their order, as on x86.

@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # the generator needs this package's sizes
 
 __all__ = ["Mirrors", "table_mirror"]
 
-_TABLE_MAPS = ("rows", "buckets", "trie", "vectors")
-"""What the names of a table's maps end with."""
+_TABLE_MAPS = ("rows", "buckets", "trie", "intervals")
+"""What the names of the maps of a table that is shared end with."""
 
 
 class Mirrors:

@@ -1,4 +1,4 @@
-"""Ternary, range and optional fields, and few prefixes: one bit for each entry (bit vectors in `vectors.h`).
+"""Ternary, range and optional fields: one bit for each entry (bit vectors in `vectors.h`).
 
 All entries are written anew at each flush that changed any, into the half that no program reads; one store of 64 bits
 then switches over. Measured with 1 000 entries:
@@ -15,12 +15,11 @@ from collections.abc import Iterable, Sequence
 
 from softswitch.engine.xdp.indexes import VectorKey, VectorLayout
 from softswitch.engine.xdp.kernel import Map
+from softswitch.engine.xdp.memory.halves import Halves
 from softswitch.engine.xdp.sizes import vector_count
 
 __all__ = ["VectorMemory"]
 
-_UNUSED = (1 << 32) - 1
-_HEADER = 64
 _VALUES = 256
 
 
@@ -32,41 +31,28 @@ class VectorMemory:
         self._layout = layout
         words = vector_count(layout.entries)
         self._numbers = 4 * 64 * words
-        self._half = self._numbers + layout.planes * _VALUES * 8 * words
-        if vectors.value_size != _HEADER + 2 * self._half:
-            raise ValueError(f"map {vectors.name!r} has {vectors.value_size} bytes, not {_HEADER + 2 * self._half}")
-        self._memory = vectors.memory()
-        self._live = self._memory[:8].cast("Q")
-        self._rows = self._memory.cast("I")
+        self._halves = Halves(vectors, self._numbers + layout.planes * _VALUES * 8 * words)
         self.capacity = 64 * words
         """Entries that it has room for."""
 
     def close(self) -> None:
         """Let go of the memory."""
-        self._live.release()
-        self._rows.release()
+        self._halves.close()
 
     def write(self, entries: Sequence[VectorKey], numbers: Sequence[int]) -> None:
         """Let exactly these entries, the winning ones first, lead to these rows."""
-        count = (self._live[0] >> 32) + 1 & _UNUSED
-        at = _HEADER + (count & 1) * self._half
-        self._rows[at >> 2 : (at >> 2) + len(numbers)] = memoryview(_words(numbers)).cast("I")
+        at = self._halves.spare
+        self._halves.write_numbers(at, numbers)
         words, at = vector_count(len(entries)), at + self._numbers
         for plane in self._planes(entries):
             data = b"".join([vector.to_bytes(8 * words, "little") for vector in plane])
-            self._memory[at : at + len(data)] = data
+            self._halves.memory[at : at + len(data)] = data
             at += len(data)
-        self._live[0] = count << 32 | words
+        self._halves.switch(words)
 
     def renumber(self, position: int, number: int) -> None:
         """Let an entry that is live lead to another row, at once."""
-        live = self._live[0] >> 32
-        self._rows[(_HEADER + (live & 1) * self._half >> 2) + position] = number
-
-    def disuse(self) -> None:
-        """Say that there are too many entries."""
-        count = (self._live[0] >> 32) + 1 & _UNUSED
-        self._live[0] = count << 32 | _UNUSED
+        self._halves.renumber(self._halves.live + 4 * position, number)
 
     def _planes(self, entries: Sequence[VectorKey]) -> Iterable[list[int]]:
         """The vectors of the 256 values of each plane."""
@@ -85,10 +71,6 @@ class VectorMemory:
                 else:
                     yield [above | equal for above, equal in zip(_below(lows), lows, strict=True)]
                     yield [below | equal for below, equal in zip(_below(highs[::-1])[::-1], highs, strict=True)]
-
-
-def _words(numbers: Sequence[int]) -> bytes:
-    return b"".join(number.to_bytes(4, "little") for number in numbers)
 
 
 def _plane(bytes_: Iterable[tuple[int, int]]) -> list[int]:

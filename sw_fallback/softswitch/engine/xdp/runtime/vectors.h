@@ -1,11 +1,6 @@
 /*
- * Tables whose entries fit more than one key: bit vectors, and the kernel's trie for many prefixes. As with `tables.h`,
- * softswitch/engine/xdp/memory/ is the other side.
- */
-
-/* ---- Ternary, range and optional fields, few prefixes: bit vectors ---- */
-
-/*
+ * Ternary, range and optional fields: bit vectors, in halves (`halves.h`).
+ *
  * Every entry is one bit; the entry that wins among those that fit is the lowest. A plane has for each value of one
  * byte of the key the bits of the entries that it fits. What is left when the planes of all bytes are put together by
  * AND, 64 entries at a time, are the entries that fit the key.
@@ -15,22 +10,13 @@
  * low end's byte, not above the high end's; for the other bytes: above it, below it, equal to the low end's, equal to
  * the high end's.
  *
- * The map has one value: a word that says what is live (a count of changes in its high half, words of 64 entries in
- * use in its low half), 56 bytes of nothing, and two halves for even and odd counts. A half has the numbers of the
- * entries' rows and then the planes, whose vectors are as long as the words in use say. User space writes the half
- * that is not live and then the word. A reader that finds the word changed has perhaps read what was being written.
+ * The low half of the live word has the words of 64 entries that are in use. A half has the numbers of the entries' rows
+ * and then the planes, whose vectors are as long as the words in use say.
  */
 #define VECTOR_WORDS(entries) (((entries) + 63) / 64)
 #define VECTOR_HALF(planes, entries) (VECTOR_WORDS(entries) * (64 * 4 + (planes) * 256 * 8))
-#define VECTOR_ATTEMPTS 3
-#define VECTORS_UNUSED 0xffffffffu
 
-#define TABLE_VECTORS(stem, planes, entries)                                                                          \
-	struct stem##_vector {                                                                                        \
-		u64 live, unused[7];                                                                                  \
-		u8 halves[2][VECTOR_HALF(planes, entries)];                                                           \
-	};                                                                                                            \
-	SHARED_ARRAY(stem##_vectors, struct stem##_vector, 1)
+#define TABLE_VECTORS(stem, planes, entries) TABLE_HALVES(stem##_vectors, VECTOR_HALF(planes, entries))
 
 /* The number of the lowest bit that is set, by a de Bruijn sequence. */
 const u8 lowest_bits[64] = {
@@ -67,7 +53,7 @@ static __always_inline u32 key_bits(const u64 *key, const u32 bit, const u32 cou
 
 /*
  * Functions of one table. The generator writes `stem_match`: of the 64 entries from 64 * `at` on those that fit the key.
- * stem_scan: the number of the row that wins; zero: none fits; VECTORS_UNUSED: more entries than the vectors hold.
+ * stem_scan: the number of the row that wins; zero: none fits.
  */
 #define VECTOR_SCAN(stem, planes, entries)                                                                            \
 	static __always_inline u32 stem##_scan(const u64 *key)                                                        \
@@ -78,14 +64,14 @@ static __always_inline u32 key_bits(const u64 *key, const u32 bit, const u32 cou
 		if (!all)                                                                                             \
 			return 0;                                                                                     \
 		_Pragma("clang loop unroll(disable)")                                                                 \
-		for (u32 attempt = 0; attempt < VECTOR_ATTEMPTS; attempt++) {                                         \
-			const u64 live = *(const volatile u64 *)all;                                                  \
-			const u8 *half = all + 64 + (live >> 32 & 1) * VECTOR_HALF(planes, entries);                  \
+		for (u32 attempt = 0; attempt < HALVES_ATTEMPTS; attempt++) {                                         \
+			const u64 live = live_of(all);                                                                \
+			const u8 *half = half_of(all, live, VECTOR_HALF(planes, entries));                            \
 			u32 words = live;                                                                             \
                                                                                                                       \
 			number = 0;                                                                                   \
-			if (words > VECTOR_WORDS(entries))                                                            \
-				return VECTORS_UNUSED;                                                                \
+			if (words > VECTOR_WORDS(entries)) /* never, but the verifier asks */                         \
+				return 0;                                                                             \
 			if (words == 1) { /* mostly: where places are known they need no arithmetic */                \
 				const u64 match = stem##_match(half + 4 * 64 * VECTOR_WORDS(entries), 1, 0, key);     \
                                                                                                                       \
@@ -105,69 +91,8 @@ static __always_inline u32 key_bits(const u64 *key, const u32 bit, const u32 cou
 				}                                                                                     \
 			}                                                                                             \
 			barrier();                                                                                    \
-			if (*(const volatile u64 *)all == live)                                                       \
+			if (live_of(all) == live)                                                                     \
 				break;                                                                                \
 		}                                                                                                     \
 		return number;                                                                                        \
 	}
-
-/* ---- Longest prefix match: bit vectors while they hold it, the kernel's trie beyond ---- */
-
-struct prefix_field {
-	u32 word, shift, width; /* where the field is in the key; wider than 64 bits it takes whole words */
-};
-
-#define PREFIX_ENTRIES 256 /* as many as vectors hold: beyond, the trie is faster */
-
-/* For tables that may have more than PREFIX_ENTRIES; vectors, of PREFIX_ENTRIES, are declared as well. */
-#define TABLE_PREFIXES(stem, words, entries)                                                                          \
-	struct stem##_prefix {                                                                                        \
-		u32 length, part[2 * (words)];                                                                        \
-	};                                                                                                            \
-	struct {                                                                                                      \
-		__uint(type, BPF_MAP_TYPE_LPM_TRIE);                                                                  \
-		__uint(map_flags, BPF_F_NO_PREALLOC);                                                                 \
-		__uint(max_entries, entries);                                                                         \
-		__type(key, struct stem##_prefix);                                                                    \
-		__type(value, u32);                                                                                   \
-	} stem##_trie SEC(".maps")
-
-#define PREFIX_WORDS 8
-
-/*
- * The number of the row of the longest prefix; zero: none. The trie's key: words with exact fields (bits in `exact`),
- * then the prefix from the top of its first word on; most significant first.
- */
-static __always_inline u32 trie_find(void *trie, const u64 *key, const u32 exact, const struct prefix_field field)
-{
-	const u32 taken = (field.width + 63) / 64;
-	const u64 own = field.width < 64 ? ((1ull << field.width) - 1) << field.shift : ~0ull;
-	u32 prefix[1 + 2 * PREFIX_WORDS], part = 1, *number;
-
-#pragma unroll
-	for (u32 word = 0; word < PREFIX_WORDS; word++) {
-		u64 value;
-
-		if (!(exact >> word & 1))
-			continue;
-		value = word == field.word && taken == 1 ? key[word] & ~own : key[word];
-		prefix[part++] = __builtin_bswap32(value >> 32);
-		prefix[part++] = __builtin_bswap32(value);
-	}
-	prefix[0] = 32 * (part - 1) + field.width;
-#pragma unroll
-	for (u32 word = 0; word < PREFIX_WORDS; word++) {
-		const u32 at = field.word + taken - 1 - word, left = 64 * taken - field.width;
-		u64 value;
-
-		if (word >= taken)
-			continue;
-		value = key[at] >> field.shift << left;
-		if (left && word + 1 < taken)
-			value |= key[at - 1] >> (64 - left);
-		prefix[part++] = __builtin_bswap32(value >> 32);
-		prefix[part++] = __builtin_bswap32(value);
-	}
-	number = bpf_map_lookup_elem(trie, prefix);
-	return number ? *number : 0;
-}

@@ -1,0 +1,114 @@
+"""The commands about the gateways behind one address: `depot vmac …`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from depot.cli.client import ask
+from depot.cli.tables import Column, duration, table
+
+__all__ = ["add_commands"]
+
+KEY_BYTES = 32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_GATEWAYS = (
+    Column("GATEWAY", "name"), Column("UP", "up", lambda up: "yes" if up else "no"),
+    Column("LOAD", "load", lambda load: "-" if load is None else f"{load:.0%}"), Column("BUCKETS", "buckets"),
+    Column("PACKETS/S", "rate", lambda rate: "-" if rate is None else f"{rate:.0f}"),
+)  # fmt: skip
+_BUCKETS = (
+    Column("BUCKET", "bucket"), Column("VIRTUAL MAC", "mac"), Column("OWNER", "owner"),
+    Column("PACKETS/S", "rate", lambda rate: "-" if rate is None else f"{rate:.0f}"),
+)  # fmt: skip
+_MOVES = (
+    Column("AGO", "age", duration), Column("BUCKETS", "buckets"), Column("FROM", "from"), Column("TO", "to"),
+    Column("WHY", "why"),
+)  # fmt: skip
+
+
+def add_commands(commands: _Commands, add_socket: Callable[[argparse.ArgumentParser], None]) -> None:
+    """`depot vmac` with its verbs."""
+    vmac = commands.add_parser("vmac", help="the gateways behind one address")
+    verbs = vmac.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    init = verbs.add_parser("init", help="make the key that all gateways share")
+    init.add_argument("file", type=Path, help="where; a file that is there already stays as it is")
+    init.set_defaults(run=_init)
+
+    status = verbs.add_parser("status", help="gateways with their load, and who owns which bucket")
+    status.add_argument("--buckets", action="store_true", help="every bucket with its virtual MAC, owner and rate")
+    add_socket(status)
+    status.set_defaults(run=_status)
+
+    move = verbs.add_parser("move", help="have a gateway own some buckets")
+    move.add_argument("buckets", type=_buckets, help="numbers and ranges from 0: 3,8-15")
+    move.add_argument("gateway", help="its name")
+    add_socket(move)
+    move.set_defaults(run=_move)
+
+
+def _init(given: argparse.Namespace) -> int:
+    try:
+        descriptor = os.open(given.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        print(f"depot vmac init: {given.file}: {error.strerror}", file=sys.stderr)
+        return 1
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(KEY_BYTES) + "\n")
+    print(f"{given.file}: copy it to every gateway, and nobody else; whoever has it may speak for a gateway.")
+    return 0
+
+
+def _status(given: argparse.Namespace) -> int:
+    """Fails when a gateway is not there, or a bucket is nobody's."""
+    answer = ask(given.socket, "vmac")
+    if given.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        _show(answer, with_buckets=given.buckets)
+    return 0 if all(one["up"] for one in answer["gateways"]) and not answer["ownerless"] else 1
+
+
+def _show(answer: dict[str, Any], *, with_buckets: bool) -> None:
+    macs = f"{answer['count']} virtual MACs from {answer['base']} ({answer['hash']})"
+    print(f"{', '.join(answer['addresses'])} behind {macs}")
+    print(f"mode {answer['mode']}, {answer['balancing']}{', ' + answer['state'] if answer['state'] else ''}\n")
+    print(table(answer["gateways"], _GATEWAYS))
+    if answer["ownerless"]:
+        print(f"\n{answer['ownerless']} buckets are nobody's")
+    if answer["moves"]:
+        print("\n" + table(answer["moves"], _MOVES))
+    if with_buckets:
+        print("\n" + table(answer["buckets"], _BUCKETS))
+    if troubles := {name: count for name, count in answer["counts"].items() if count}:
+        print("\n" + ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in troubles.items()))
+
+
+def _move(given: argparse.Namespace) -> int:
+    answer = ask(given.socket, "vmac-move", buckets=given.buckets, gateway=given.gateway)
+    if given.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print(f"{answer['ordered']} buckets go to {given.gateway}; `depot vmac status` shows when they are there")
+    return 0
+
+
+def _buckets(text: str) -> list[int]:
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise argparse.ArgumentTypeError(f"{part!r} is neither a bucket nor a range of them like 8-15")
+        found += range(int(first), int(last if dash else first) + 1)
+    return found

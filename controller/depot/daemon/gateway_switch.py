@@ -1,0 +1,191 @@
+"""Our switch in front of gateways that know nothing of it: which of them live, what they do, who gets which hosts.
+
+A gateway lives as long as it answers ARP or neighbour discovery; each is asked once in a report interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping, Sequence
+
+from depot.config.vmac_model import BalancingKind, VmacConfig
+from depot.daemon.event_log import EventLog
+from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow
+from depot.daemon.switch_runner import SwitchRunner
+from depot.p4runtime.codec import CodecError
+from depot.p4runtime.entry import Action, Table
+from depot.p4runtime.packets import PacketIn
+from depot.p4runtime.rpc_shell import RpcError
+from depot.switching.lan import Service
+from depot.switching.routing import NextHop
+from depot.vmac.dispatcher import Dispatcher, Move
+from depot.vmac.settings import Algorithm
+
+__all__ = ["GatewaySwitch", "bucket_packets"]
+
+SILENT_INTERVALS = 3
+"""Report intervals without an answer after which a gateway is dead."""
+ALGORITHMS = {BalancingKind.RING: Algorithm.RING, BalancingKind.BALANCED: Algorithm.BALANCED}
+
+
+class GatewaySwitch:
+    """The gateways behind our switch."""
+
+    def __init__(self, config: VmacConfig, event_log: EventLog) -> None:
+        self.config = config
+        """What is in force."""
+        self._event_log = event_log
+        capacities = {gateway.name: gateway.capacity for gateway in config.gateways}
+        self.dispatcher = Dispatcher(
+            config.virtual_macs.count, capacities, ALGORITHMS[config.balancing], config.threshold, config.subset,
+            random.Random(),
+        )  # fmt: skip
+        """Who has which buckets."""
+        self._runner: SwitchRunner | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._told_of: Move | None = None
+
+    async def start(self) -> None:
+        """Nothing is to be listened to."""
+
+    async def stop(self) -> None:
+        """The switch goes on with what it has."""
+        self._end()
+
+    def now(self) -> float:
+        """The loop's time, seconds."""
+        return asyncio.get_running_loop().time()
+
+    # The switch
+
+    def switch_ready(self, runner: SwitchRunner) -> None:
+        """We may write to the switch."""
+        self._end()
+        self._runner = runner
+        hops = {hop: name for name, hop in self._hops(runner).items()}
+        led = runner.core.led_buckets()
+        bucket_of = self.config.virtual_macs.bucket_of
+        self.dispatcher.adopt(
+            {bucket: hops[hop] for mac, hop in led.items() if (bucket := bucket_of(mac)) is not None and hop in hops}
+        )
+        self._work = asyncio.create_task(self._watch(runner), name="vmac gateways")
+
+    def switch_lost(self, runner: SwitchRunner) -> None:
+        """We may write to it no more: it goes on with what it has."""
+        self._end()
+
+    def lan_packet(self, packet: PacketIn, now: float) -> None:
+        """No bucket is watched in this mode."""
+
+    def _end(self) -> None:
+        self._runner = None
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
+
+    def _hops(self, runner: SwitchRunner) -> dict[str, NextHop]:
+        """Where each gateway is; one that a new configuration has made unreachable is missing."""
+        found = {one.name: runner.core.routing.next_hop(one.via) for one in self.config.gateways}
+        return {name: hop for name, hop in found.items() if hop is not None}
+
+    async def _watch(self, runner: SwitchRunner) -> None:
+        """Ask the gateways, measure, decide."""
+        config, loop = self.config, asyncio.get_running_loop()
+        hops = self._hops(runner)
+        started = decided_at = loop.time()
+        before: tuple[float, Mapping[int, int]] | None = None
+        while True:
+            now = loop.time()
+            runner.core.ask_neighbours(hops.values())
+            runner.settle()
+            await asyncio.sleep(config.report_interval)
+            now = loop.time()
+            limit = SILENT_INTERVALS * config.report_interval
+            for name, hop in hops.items():
+                heard = runner.core.neighbours.heard_at(hop)
+                silent = now - max(heard or 0.0, started) if name in self.dispatcher.alive else 0.0
+                if heard is not None and now - heard < limit:
+                    self._set_alive(name, True, now)
+                elif silent >= limit:
+                    self._set_alive(name, False, now)
+            try:
+                packets = await bucket_packets(runner, config)
+            except (RpcError, CodecError) as error:
+                logging.getLogger("depot.wire").warning("vmac: counters cannot be read: %s", error)
+                continue
+            if before is not None:
+                self.dispatcher.measured(rates(before, (now, packets)))
+            before = now, packets
+            if now >= decided_at + config.decision_interval:
+                decided_at = now
+                self.dispatcher.decide(now)
+            self._settle(runner, hops)
+
+    def _set_alive(self, name: str, alive: bool, now: float) -> None:
+        if alive == (name in self.dispatcher.alive):
+            return
+        self.dispatcher.set_alive(name, alive, now)
+        word, level = ("answers", logging.INFO) if alive else ("does not answer", logging.WARNING)
+        self._event_log.add("gateway-up" if alive else "gateway-down", f"vmac: gateway {name} {word}", level=level)
+
+    def _settle(self, runner: SwitchRunner, hops: Mapping[str, NextHop]) -> None:
+        """Write who has what, and tell of what has moved."""
+        services = {}
+        for bucket, owner in enumerate(self.dispatcher.owners):
+            if owner in self.dispatcher.alive and (hop := hops.get(owner or "")) is not None:
+                mtu = runner.core.routing.ports[hop.port].mtu
+                services[bucket] = Service(Action.LEAD_TO_GATEWAY, (hop.port, hop.address, mtu))
+        runner.core.serve_buckets(services)
+        runner.settle()
+        for move in reversed(self._new_moves()):
+            source = f" from {move.source}" if move.source else ""
+            self._event_log.add(
+                "buckets-moved", f"vmac: {len(move.buckets)} buckets go{source} to {move.to}: {move.why}"
+            )
+
+    def _new_moves(self) -> list[Move]:
+        found: list[Move] = []
+        for move in self.dispatcher.moves:
+            if move is self._told_of:
+                break
+            found.append(move)
+        if self.dispatcher.moves:
+            self._told_of = self.dispatcher.moves[0]
+        return found
+
+    # What is asked
+
+    def move(self, buckets: Sequence[int], to: str) -> None:
+        """Do as the operator says. Raises VmacError."""
+        self.dispatcher.move(buckets, to, self.now())
+        if self._runner is not None:
+            self._settle(self._runner, self._hops(self._runner))
+
+    def view(self) -> GatewaysView:
+        """What can be said of them."""
+        known = self.dispatcher
+        rows = []
+        for gateway in self.config.gateways:
+            own = known.owned_by(gateway.name)
+            rate = sum(known.rates.get(bucket, 0.0) for bucket in own)
+            rows.append(GatewayRow(gateway.name, gateway.name in known.alive, known.load(gateway.name), len(own), rate))
+        moves = [MoveRow(one.at, len(one.buckets), one.source or "", one.to, one.why) for one in known.moves]
+        state = "" if self._runner is not None else "the switch cannot be written to"
+        return GatewaysView(state, rows, known.owners, known.rates, moves)
+
+
+def rates(before: tuple[float, Mapping[int, int]], after: tuple[float, Mapping[int, int]]) -> dict[int, float]:
+    """Return packets a second by bucket between two readings, each with its time; new entries count from zero."""
+    span = max(after[0] - before[0], 1e-3)
+    return {bucket: max(0, count - before[1].get(bucket, 0)) / span for bucket, count in after[1].items()}
+
+
+async def bucket_packets(runner: SwitchRunner, config: VmacConfig) -> dict[int, int]:
+    """Return the packets that each bucket's entry has seen. Raises RpcError, CodecError."""
+    found: dict[int, int] = {}
+    for key, count in (await runner.shell.read_counts([Table.VIRTUAL_MAC])).items():
+        if (bucket := config.virtual_macs.bucket_of(key.values[1])) is not None:
+            found[bucket] = found.get(bucket, 0) + count.packets
+    return found
