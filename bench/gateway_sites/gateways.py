@@ -1,8 +1,8 @@
 """A gateway as an operator would build it: switch and depot in front, the kernel and a WireGuard tunnel behind.
 
-The tunnel is wireguard-go, which encrypts in user space. What a gateway forwards, both ways together, is limited by a token
-bucket of nftables, so that gateways on one machine have a capacity of their own each, as ones with a processor of their own
-have.
+The tunnel is wireguard-go, which encrypts in user space. What a gateway forwards, both ways together, is limited by a
+token bucket of nftables, so that gateways on one machine have a capacity of their own each, as ones with a processor of
+their own have.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gateway_sites.places import INNER, SITES, GatewayPlace
+from depot.cli.client import ask
 from depot.demo.box import Box, Engine
 from depot.demo.configuration import SWITCH_ADDRESS, toml_table
 from depot.demo.lab import Lab, LabError, wait_until
@@ -144,13 +145,14 @@ class Gateway:
         found = {one["counter"]["name"]: one["counter"]["packets"] for one in listed if "counter" in one}
         return Forwarded(found["passed"], found["dropped"])
 
+    def used(self) -> int:
+        """Packets that it was to forward since it began."""
+        forwarded = self.forwarded()
+        return forwarded.passed + forwarded.dropped
+
     def status(self) -> dict[str, Any]:
-        """What `depot vmac status` says. Raises LabError."""
-        done = self.box.command("vmac", "status", "--json")  # its status is 1 when a gateway is not there
-        try:
-            answer: dict[str, Any] = json.loads(done.stdout)
-        except ValueError:
-            raise LabError(f"depot vmac status: {(done.stderr or done.stdout).strip()}") from None
+        """What `depot vmac status` says. Raises DaemonError."""
+        answer: dict[str, Any] = ask(self.box.socket, "vmac")
         return answer
 
     def _configuration(self, peers: Sequence[GatewayPlace], vmac: Mapping[str, object] | None) -> str:
@@ -162,9 +164,7 @@ class Gateway:
             toml_table("[depot]", {"name": place.node, "socket": str(self.box.socket), "log_level": "warning"}),
             toml_table("[[switch]]", {"name": "edge", "address": SWITCH_ADDRESS, "device_id": 1}),
             toml_table("[[switch.port]]", {"number": 1, "mac": place.port.mac, "addresses": [own, *shared]}),
-            toml_table(
-                "[[switch.port]]", {"number": 2, "mac": place.inner_port_mac, "addresses": [f"{INNER}.1/24"]}
-            ),
+            toml_table("[[switch.port]]", {"number": 2, "mac": place.inner_port_mac, "addresses": [f"{INNER}.1/24"]}),
             toml_table("[[switch.route]]", {"prefix": str(other.network), "via": f"{INNER}.2"}),
         ]
         if vmac is not None:

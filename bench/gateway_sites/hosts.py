@@ -1,8 +1,8 @@
-"""The hosts of a site as the seed's SmartBits simulates them: 224 addresses that ask for their gateway and send numbered
-packets to their counterparts, and what has arrived of those.
+"""The hosts of a site as the seed's SmartBits simulates them: 224 addresses that ask for their gateway and send
+numbered packets to their counterparts, and what has arrived of those.
 
-Frames and counts only; `bench.gateway_sites.host_program` has the socket. A packet is UDP with run and sequence number as
-its first eight bytes; the last number of an IPv4 address says which host it is, on either side.
+Frames and counts only; `bench.gateway_sites.host_program` has the socket. A packet is UDP with run and sequence number
+as its first eight bytes; the last number of an IPv4 address says which host it is, on either side.
 """
 
 from __future__ import annotations
