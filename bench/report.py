@@ -45,10 +45,11 @@ def _pictures(path: Path) -> list[Path]:
 
 
 def _purpose(name: str) -> str:
-    """The first paragraph of the benchmark's own description."""
+    """The benchmark's own description, without its command line."""
     source = RESULTS.parent / f"{name}.py"
     words = ast.get_docstring(ast.parse(source.read_text())) if source.is_file() else None
-    return (words or "").split("\n\n")[0].replace("\n", " ")
+    paragraphs = [paragraph.replace("\n", " ") for paragraph in (words or "").split("\n\n")]
+    return "\n\n".join(paragraph for paragraph in paragraphs if not paragraph.startswith("python -m "))
 
 
 def _line(row: dict[str, Any]) -> str:

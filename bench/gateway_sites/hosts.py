@@ -19,7 +19,7 @@ FIRST, HOSTS = 24, 224
 _BROADCAST = b"\xff" * 6
 _ARP = b"\x08\x06"
 _IPV4 = b"\x08\x00"
-_ETHERNET_ARP_IPV4 = bytes.fromhex("0001080006 04".replace(" ", ""))
+_ETHERNET_ARP_IPV4 = bytes.fromhex("000108000604")
 _REQUEST, _REPLY = b"\x00\x01", b"\x00\x02"
 _UDP = 17
 _PORT = 9
@@ -28,6 +28,7 @@ _CHECK_SEQUENCE = 4
 """Bytes of a frame that no interface shows."""
 _HEADERS = 14 + 20 + 8
 _NUMBERS = struct.Struct("!II")
+_LEAST = _HEADERS + _NUMBERS.size + _CHECK_SEQUENCE
 _TTL = 64
 
 
@@ -100,17 +101,13 @@ class Hosts:
         self._headers = {host: self._header(host, own.address(host), other.address(host)) for host in self._macs}
         self.gateways: dict[int, bytes] = {}
         """The gateway's MAC as each host was told."""
-        self.counts = Counts()
-        self._run = 0
-        self._size = 0
-        self._flows: dict[int, _Flow] = {}
-        self._sent = dict.fromkeys(self._macs, 0)
+        self.begin(0, _LEAST)
 
     def begin(self, run: int, size: int) -> None:
         """Count from zero. `size`: bytes of a frame with its check sequence, as the seed counts them."""
-        self._run, self._size = run, size
+        self._run = run
         self.counts = Counts()
-        self._flows = {host: _Flow() for host in self._macs}
+        self._flows: dict[int, _Flow] = {host: _Flow() for host in self._macs}
         self._sent = dict.fromkeys(self._macs, 0)
         payload = size - _CHECK_SEQUENCE - _HEADERS
         if payload < _NUMBERS.size:
