@@ -28,6 +28,9 @@ _CHECK_SEQUENCE = 4
 """Bytes of a frame that no interface shows."""
 _HEADERS = 14 + 20 + 8
 _NUMBERS = struct.Struct("!II")
+_STRIDE = 139
+"""From a host to the next that sends: no divisor in common with 224, near 224 over the golden ratio, so that hosts of
+one third of all addresses do not send in a row, which would be a burst for their gateway."""
 _LEAST = _HEADERS + _NUMBERS.size + _CHECK_SEQUENCE
 _TTL = 64
 
@@ -123,7 +126,7 @@ class Hosts:
 
     def packet(self, number: int) -> bytes:
         """The next packet of all: hosts take turns. Raises KeyError if its host knows no gateway."""
-        host = FIRST + number % HOSTS
+        host = FIRST + number * _STRIDE % HOSTS
         sequence = self._sent[host]
         self._sent[host] = sequence + 1
         self.counts.sent += 1

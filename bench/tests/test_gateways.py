@@ -5,6 +5,7 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,16 @@ def test_what_arrives_is_counted_once() -> None:
     assert (left.counts.sent, right.counts.foreign) == (4 * HOSTS, 0)
     right.receive(fourth)
     assert right.counts.received == 4, "not addressed to the host"
+
+
+def test_all_hosts_take_turns_and_no_gateways_hosts_send_in_a_row() -> None:
+    left, _ = sides()
+    hosts = [left.packet(number)[33] for number in range(2 * HOSTS)]
+    assert sorted(hosts[:HOSTS]) == list(range(FIRST, FIRST + HOSTS))
+    assert hosts[HOSTS:] == hosts[:HOSTS]
+    owners = gateways.dealt(gateways.THIRDS, 3)
+    row = max(len(list(group)) for _, group in groupby(owners[host] for host in hosts))
+    assert row <= 2
 
 
 def test_a_source_that_is_not_the_gateway_of_the_host_is_noticed() -> None:
