@@ -30,17 +30,26 @@ def _section(path: Path) -> str:
     lines = [f"## {path.stem.replace('_', ' ').capitalize()}", "", _purpose(path.stem), ""]
     lines += ["| what | value | reference | ratio | target | met |", "|---|---|---|---|---|---|"]
     lines += [_line(row) for row in rows]
-    lines += ["", f"![{path.stem}](../bench/results/{path.stem}.svg)", ""]
+    for picture in _pictures(path):
+        lines += ["", f"![{picture.stem}](../bench/results/{picture.name})"]
+    lines.append("")
     for command in dict.fromkeys(row["command"] for row in rows):
         lines.append(f"Measured by `{command}` on: {rows[0]['machine']}.")
     return "\n".join([*lines, ""])
 
 
+def _pictures(path: Path) -> list[Path]:
+    """The rows' picture, and others that the benchmark drew: `<name>_*.svg` that are no other benchmark's."""
+    others = sorted(path.parent.glob(f"{path.stem}_*.svg"))
+    return [path.with_suffix(".svg"), *(other for other in others if not other.with_suffix(".json").exists())]
+
+
 def _purpose(name: str) -> str:
-    """The first paragraph of the benchmark's own description."""
+    """The benchmark's own description, without its command line."""
     source = RESULTS.parent / f"{name}.py"
     words = ast.get_docstring(ast.parse(source.read_text())) if source.is_file() else None
-    return (words or "").split("\n\n")[0].replace("\n", " ")
+    paragraphs = [paragraph.replace("\n", " ") for paragraph in (words or "").split("\n\n")]
+    return "\n\n".join(paragraph for paragraph in paragraphs if not paragraph.startswith("python -m "))
 
 
 def _line(row: dict[str, Any]) -> str:

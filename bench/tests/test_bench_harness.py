@@ -48,3 +48,14 @@ def test_the_machine_is_described_without_its_name() -> None:
 
     assert "cores" in harness.machine()
     assert socket.gethostname() not in harness.machine()
+
+
+def test_the_document_shows_pictures_beside_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    for name in ("x", "x_wire"):
+        harness.publish(f"{name}.py", "A title", [Row("a", 1.0, "s", "c")])
+    (tmp_path / "x_over_time.svg").write_text("")
+    section, other = report.report(tmp_path).split("## X wire")
+    assert "x_over_time.svg" in section
+    assert "x_wire.svg" not in section
+    assert "x_over_time.svg" not in other
