@@ -72,6 +72,41 @@ def test_a_restarted_controller_takes_its_place_again(gateways: GatewayLab):
     gateways.end_sessions()
 
 
+def test_a_gateway_without_its_switch_is_silent_until_it_has_it_again(gateways: GatewayLab):
+    gateways.hold_sessions(2)
+    gateways.boxes["g2"].kill_switch()
+    gateways.wait_settled(("g1", "g3"))
+    gateways.expect_all_exchange()
+    assert gateways.status("g2")["state"] == "silent: our switch cannot be reached"
+    done = gateways.boxes["g2"].command("vmac", "move", "0", "g1")
+    assert "our switch cannot be reached, so this gateway takes part in nothing" in done.stderr
+    gateways.boxes["g2"].start_switch()
+    gateways.wait_settled(GATEWAYS)
+    gateways.expect_all_exchange()
+    gateways.end_sessions()
+
+
+def test_strangers_are_refused_counted_and_told(gateways: GatewayLab):
+    before = gateways.status("g1")["counts"]
+    script = (
+        "import socket\n"
+        "plug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "for data in (b'', b'garbage', bytes(100), bytes(range(200))):\n"
+        "    plug.sendto(data, ('192.0.2.1', 7947))\n"
+        "wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\n"
+        "wire.bind(('port1', 0))\n"
+        "head = bytes.fromhex('038888888800' + '028888888805' + '88b5')\n"
+        "for data in (b'', b'acknowledged', bytes(90)):\n"
+        "    wire.send(head + data)\n"
+    )
+    gateways.lab.run("g3", sys.executable, "-c", script)
+    wait_until(lambda: gateways.status("g1")["counts"]["malformed"] >= before["malformed"] + 4, 5.0, "they are counted")
+    counts = gateways.status("g1")["counts"]
+    assert counts["forged"] >= before["forged"] + 2
+    assert "is refused, forged" in gateways.boxes["g1"].tell("events", "--last", "30")
+    gateways.wait_settled(GATEWAYS, 5.0)
+
+
 def test_no_packet_is_lost_or_doubled_by_moves_and_nobody_else_gets_them(gateways: GatewayLab):
     gateways.move("0-127", "g1")
     gateways.move("128-255", "g2")  # g3 owns nothing

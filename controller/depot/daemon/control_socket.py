@@ -23,6 +23,7 @@ from depot.daemon.cluster_answers import cluster_connection_rows, cluster_status
 from depot.daemon.daemon import Daemon
 from depot.daemon.vmac_answers import gateways_of, vmac_status
 from depot.switching.services import UnknownMemberError
+from depot.vmac import VmacError
 
 __all__ = ["ControlSocket", "SocketInUseError"]
 
@@ -108,7 +109,7 @@ class ControlSocket:
             return {"result": await command(request)}
         except ConfigError as error:
             return {"error": "the file is not applied, the running configuration stays", "problems": _problems(error)}
-        except (UnknownMemberError, AddressError, BadRequestError, ValueError) as error:
+        except (UnknownMemberError, AddressError, BadRequestError, VmacError, ValueError) as error:
             return {"error": str(error)}
 
     # Commands

@@ -11,6 +11,7 @@ import logging
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,10 +26,21 @@ from depot.daemon.switch_runner import SwitchRunner
 from depot.p4runtime.codec import CodecError
 from depot.p4runtime.entry import Action
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
-from depot.p4runtime.rpc_shell import RpcError
+from depot.p4runtime.rpc_shell import ConnectionLostError, RpcError
 from depot.switching.frames import ethernet
 from depot.switching.lan import LAN_ETHER_TYPE, Service
-from depot.vmac.events import GatewayUp, Holding, Holdings, MessageRefused, Output, PhaseChanged
+from depot.vmac.events import (
+    BucketsGiven,
+    BucketsLost,
+    BucketsTaken,
+    GatewayUp,
+    Holding,
+    Holdings,
+    MessageRefused,
+    Output,
+    PhaseChanged,
+    VmacEvent,
+)
 from depot.vmac.gateway import Gateway
 from depot.vmac.settings import GatewaySettings, VmacError
 from depot.vmac.status import MoveView
@@ -42,6 +54,7 @@ NEWS_TIMES, NEWS_INTERVAL = 3, 1.0
 """How often, and how many seconds apart, hosts of a bucket that we took over are told its MAC (RFC 5227, 3)."""
 SHORTEST_KEY = 16
 """Bytes."""
+_HOW: dict[type, str] = {BucketsTaken: "taken", BucketsGiven: "given", BucketsLost: "lost"}
 _SERVICES = {Holding.OWN: Service(Action.OWN), Holding.WATCH: Service(Action.WATCH)}
 
 
@@ -69,6 +82,7 @@ class GatewayMember(asyncio.DatagramProtocol):
         self._latest: Holdings | None = None
         self._is_writing = False
         self._left = asyncio.Event()
+        self._moved: Counter[str] = Counter()
 
     # Life
 
@@ -198,30 +212,36 @@ class GatewayMember(asyncio.DatagramProtocol):
         if output.announce:
             self._spawn(self._tell_hosts(runner, frozenset(output.announce)))
         for event in output.events:
-            if isinstance(event, MessageRefused) and event.refusal is Refusal.REPEATED:
-                continue  # frames are sent in each LAN, and all the gateways are in each
-            if isinstance(event, GatewayUp):
-                gateway.tell_hosts(event.name, self._hosts(runner, gateway))
-            kind, text, level = describe(event)
-            self._event_log.add(kind, f"vmac: {text}", level=level)
+            self._tell(runner, gateway, event)
         if gateway.has_left:
             self._left.set()
         self._arm(gateway)
+
+    def _tell(self, runner: SwitchRunner, gateway: Gateway, event: VmacEvent) -> None:
+        if isinstance(event, MessageRefused) and event.refusal is Refusal.REPEATED:
+            return  # frames are sent in each LAN, and all the gateways are in each
+        if isinstance(event, GatewayUp):
+            gateway.tell_hosts(event.name, self._hosts(runner, gateway))
+        if isinstance(event, BucketsTaken | BucketsGiven | BucketsLost):
+            self._moved[_HOW[type(event)]] += len(event.buckets)
+        kind, text, level = describe(event)
+        self._event_log.add(kind, f"vmac: {text}", level=level)
 
     async def _serve(self, runner: SwitchRunner, gateway: Gateway) -> None:
         """Have the switch do what the core says, and tell the core; what it says meanwhile is written together.
 
         A gateway that only listens leaves the switch what it had before a restart.
         """
-        while gateway is self.gateway and (holdings := self._holdings) is not None:
-            self._holdings = None
-            if holdings.buckets or gateway.status().phase is not Phase.LISTENING:
-                runner.core.serve_buckets({bucket: _SERVICES[held] for bucket, held in holdings.buckets.items()})
-                runner.settle()
-                await runner.shell.flushed()
-            gateway.written(holdings.generation, self.now())
-            self._is_writing = self._holdings is not None
-            self.settle()
+        with suppress(ConnectionLostError):  # then this life of the gateway ends too
+            while gateway is self.gateway and (holdings := self._holdings) is not None:
+                self._holdings = None
+                if holdings.buckets or gateway.status().phase is not Phase.LISTENING:
+                    runner.core.serve_buckets({bucket: _SERVICES[held] for bucket, held in holdings.buckets.items()})
+                    runner.settle()
+                    await runner.shell.flushed()
+                gateway.written(holdings.generation, self.now())
+                self.settle()
+            self._is_writing = False
 
     def _emit(self, runner: SwitchRunner, output: Output) -> None:
         macs = self.config.virtual_macs
@@ -300,7 +320,9 @@ class GatewayMember(asyncio.DatagramProtocol):
         if status.phase is not Phase.ACTIVE:
             state = status.phase.name.lower()
         rows = [GatewayRow(one.name, one.phase is not None, one.load, one.buckets, one.rate) for one in status.gateways]
-        return GatewaysView(state, rows, status.owners, status.rates, _together(status.moves), status.counters)
+        return GatewaysView(
+            state, rows, status.owners, status.rates, _together(status.moves), self._moved, status.counters
+        )
 
 
 def _together(moves: Sequence[MoveView]) -> list[MoveRow]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from depot.config.vmac_model import BalancingKind, VmacConfig
@@ -46,6 +47,7 @@ class GatewaySwitch:
         self._runner: SwitchRunner | None = None
         self._work: asyncio.Task[None] | None = None
         self._told_of: Move | None = None
+        self._moved: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Nothing is to be listened to."""
@@ -140,6 +142,7 @@ class GatewaySwitch:
         runner.core.serve_buckets(services)
         runner.settle()
         for move in reversed(self._new_moves()):
+            self._moved["moved" if move.source else "assigned"] += len(move.buckets)
             source = f" from {move.source}" if move.source else ""
             self._event_log.add(
                 "buckets-moved", f"vmac: {len(move.buckets)} buckets go{source} to {move.to}: {move.why}"
@@ -173,7 +176,7 @@ class GatewaySwitch:
             rows.append(GatewayRow(gateway.name, gateway.name in known.alive, known.load(gateway.name), len(own), rate))
         moves = [MoveRow(one.at, len(one.buckets), one.source or "", one.to, one.why) for one in known.moves]
         state = "" if self._runner is not None else "the switch cannot be written to"
-        return GatewaysView(state, rows, known.owners, known.rates, moves)
+        return GatewaysView(state, rows, known.owners, known.rates, moves, self._moved)
 
 
 def rates(before: tuple[float, Mapping[int, int]], after: tuple[float, Mapping[int, int]]) -> dict[int, float]:

@@ -54,5 +54,7 @@ class GatewaysView:
     """Packets per second by bucket, of those that we know."""
     moves: Sequence[MoveRow] = ()
     """The latest moves, the newest first."""
+    moved: Mapping[str, int] = field(default_factory=dict)
+    """Buckets that changed hands here, since the start, by how."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What was refused or went wrong, since the start."""

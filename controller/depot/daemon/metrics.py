@@ -46,6 +46,7 @@ class MetricSpec:
 
 _COUNTER, _GAUGE = MetricKind.COUNTER, MetricKind.GAUGE
 _SWITCH, _VIP, _MEMBER, _PEER = ("switch",), ("vip",), ("vip", "member"), ("peer",)
+_GATEWAY = ("gateway",)
 
 
 class Metrics:
@@ -121,6 +122,14 @@ class Metrics:
     CLUSTER_CONFLICTS = MetricSpec(
         "cluster_conflicts", _COUNTER, "connections", "Ours, and claimed by a peer too", _SWITCH, False
     )
+    VMAC_GATEWAY_UP = MetricSpec("vmac_gateway_up", _GAUGE, "0/1", "It is heard", _GATEWAY, True)
+    VMAC_GATEWAY_LOAD = MetricSpec("vmac_gateway_load", _GAUGE, "ratio", "1: all that it can do", _GATEWAY, True)
+    VMAC_GATEWAY_BUCKETS = MetricSpec("vmac_gateway_buckets", _GAUGE, "buckets", "It serves", _GATEWAY, True)
+    VMAC_OWNERLESS = MetricSpec("vmac_ownerless_buckets", _GAUGE, "buckets", "Nobody serves", (), False)
+    VMAC_MOVED = MetricSpec("vmac_moved_buckets", _COUNTER, "buckets", "Changed hands here", ("how",), True)
+    VMAC_MESSAGES = MetricSpec(
+        "vmac_messages", _COUNTER, "messages", "Of gateways refused, by reason, and asks handed on", ("what",), True
+    )
     RELOADS = MetricSpec("reloads", _COUNTER, "times", "Files read again", ("result",), True)
 
     @classmethod
@@ -151,6 +160,7 @@ class DepotCollector(Collector):
         yield from self._vip_samples()
         yield from self._member_samples()
         yield from self._cluster_samples()
+        yield from self._gateway_samples()
         for succeeded in (True, False):
             label = "applied" if succeeded else "refused"
             yield Metrics.RELOADS, (label,), self._daemon.tally.reloads[succeeded]
@@ -201,6 +211,21 @@ class DepotCollector(Collector):
             yield Metrics.CLUSTER_PEER_WAITING, (view.identity,), view.waiting
         for runner in self._daemon.runners.values():
             yield from _side_samples(runner)
+
+    def _gateway_samples(self) -> Iterator[Sample]:
+        if self._daemon.gateways is None:
+            return
+        view = self._daemon.gateways.view()
+        yield Metrics.VMAC_OWNERLESS, (), sum(owner is None for owner in view.owners)
+        for gateway in view.gateways:
+            yield Metrics.VMAC_GATEWAY_UP, (gateway.name,), gateway.up
+            yield Metrics.VMAC_GATEWAY_BUCKETS, (gateway.name,), gateway.buckets
+            if gateway.load is not None:
+                yield Metrics.VMAC_GATEWAY_LOAD, (gateway.name,), gateway.load
+        for how, count in view.moved.items():
+            yield Metrics.VMAC_MOVED, (how,), count
+        for what, count in view.counts.items():
+            yield Metrics.VMAC_MESSAGES, (what,), count
 
 
 def _side_samples(runner: SwitchRunner) -> Iterator[Sample]:
