@@ -36,7 +36,8 @@ def draw(path: Path, timelines: Sequence[Timeline]) -> None:
         middles, rates = [at + every / 2 for at, _, _ in bars], [rate for _, rate, _ in bars]
         left.bar(middles, rates, every * 0.7, color="lightsteelblue")
         left.axhline(line.offered, color="grey", linestyle=":")
-        left.set(title=f"{line.name}\n{line.moves} moves, no loss after {line.no_loss_after:.0f} s", xlabel="s")
+        outcome = "loss to the end" if line.loses_to_the_end else f"no loss after {line.no_loss_after:.0f} s"
+        left.set(title=f"{line.name}\n{line.moves} moves, {outcome}", xlabel="s")
         right = left.twinx()
         _draw_lines(right, line, every / 3)
     axes[0, 0].set_ylabel("packets/s that came, both directions (dotted: offered)")

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from itertools import pairwise
 
+from bench.gateway_sites.gateways import Gateway
 from bench.gateway_sites.vpn import Trial, Vpn
 
 __all__ = ["Sample", "Timeline", "record"]
@@ -59,11 +60,17 @@ class Timeline:
             for before, owner in zip(earlier.owners, later.owners, strict=True)
         )
 
+    @property
+    def loses_to_the_end(self) -> bool:
+        """Whether packets were lost in the last sample."""
+        return self.no_loss_after >= self.seconds
+
     def throughput(self, every: float) -> list[tuple[float, float, float]]:
         """Packets a second that came, and the fraction that was lost, in intervals: (begin, packets/s, loss)."""
         found, begin = [], self.samples[0]
+        step = self.seconds / max(1, len(self.samples) - 1)
         for sample in self.samples[1:]:
-            if sample.at - begin.at < every * 0.99:
+            if sample.at - begin.at < every - step / 2:
                 continue
             sent, came = sample.total.sent - begin.total.sent, sample.total.received - begin.total.received
             lost = sample.missing - begin.missing
@@ -93,20 +100,23 @@ def record(vpn: Vpn, name: str, offered: float, size: int, seconds: float, every
     vpn.start_load(offered, size)
     begun = time.monotonic()
     samples: list[Sample] = []
-    used = [gateway.used() for gateway in gateways]
-    last = begun
+    used = [_used(gateway) for gateway in gateways]
     while time.monotonic() - begun < seconds:
         if samples:
             time.sleep(max(0.0, begun + len(samples) * every - time.monotonic()))
         total, missing = vpn.count()
         owners = tuple(vpn.owners(_SITE))
-        now, before = time.monotonic(), used
-        used = [gateway.used() for gateway in gateways]
+        now, before = time.monotonic() - begun, used
+        used = [_used(gateway) for gateway in gateways]
         loads = [
-            min(1.0, (later - earlier) / max(now - last, 1e-3) / gateway.limit.rate)
-            for gateway, earlier, later in zip(gateways, before, used, strict=True)
+            min(1.0, (later - earlier) / (then - last) / gateway.limit.rate)
+            for gateway, (last, earlier), (then, later) in zip(gateways, before, used, strict=True)
         ]
-        last = now
-        samples.append(Sample(now - begun, total, missing, tuple(loads), owners))
+        samples.append(Sample(now, total, missing, tuple(loads), owners))
     vpn.stop_load()
     return Timeline(name, offered, tuple(samples))
+
+
+def _used(gateway: Gateway) -> tuple[float, int]:
+    """When, and how many packets it was to forward until then."""
+    return time.monotonic(), gateway.used()
