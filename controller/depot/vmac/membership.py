@@ -113,7 +113,7 @@ class Membership:
             if incarnation < peer.latest or (incarnation == peer.latest and peer.ended):
                 return Refusal.REPEATED
             if not envelope.recipient:
-                return Refusal.FOREIGN
+                return Refusal.REPEATED
             if incarnation == peer.latest and not peer.is_fresh(envelope.sequence):
                 return Refusal.REPEATED
             peer.begin(incarnation)
