@@ -108,6 +108,10 @@ def test_what_a_gateway_cannot_be_told(line: str, found: str):
         ("192.0.2.2:7947", "192.0.2.1:7947", "192.0.2.1:7947 is another gateway's address, or our own"),
         ('listen = "192.0.2.1:7947"\n', "", '"listen" is missing'),
         ('key = "vmac.key"\n', "", '"key" is missing'),
+        ("ports = [1]", "ports = []", "vmac.ports: is empty; list at least one"),
+        ("ports = [1]", "ports = [1, 1]", "1 is there already; list each port once"),
+        ('["10.1.0.1", "fd00:1::1"]', "[]", "vmac.addresses: is empty; list at least one"),
+        ('"fd00:1::1"]', '"10.1.0.1"]', "10.1.0.1 is there already; list each address once"),
         ('address = "192.0.2.2:7947"', 'via = "10.9.0.11"', '"address" is missing'),
     ],
 )
@@ -130,6 +134,11 @@ def test_what_only_gateways_that_dispatch_themselves_have(line: str, found: str)
 
 def test_gateways_behind_our_switch_must_be_reachable_and_some():
     assert "no port has 10.7.0.11 on-link" in problems(SWITCH + BEHIND.replace("10.9.0.11", "10.7.0.11"))
+    for via in ("10.9.0.1", "10.1.0.1"):
+        found = problems(SWITCH + BEHIND.replace("10.9.0.11", via))
+        assert f"{via} is the switch's, the shared one or another gateway's" in found
+    twice = SWITCH + BEHIND + '[[vmac.gateway]]\nname = "b"\nvia = "10.9.0.11"\n'
+    assert "10.9.0.11 is the switch's, the shared one or another gateway's" in problems(twice)
     assert "has no gateway; add [[vmac.gateway]]" in problems(SWITCH + BEHIND[: BEHIND.index("[[vmac.gateway]]")])
 
 
