@@ -20,7 +20,7 @@ from depot.config.vmac_model import VmacConfig
 from depot.daemon.event_log import EventLog
 from depot.daemon.gateway_news import describe
 from depot.daemon.gateway_switch import ALGORITHMS, bucket_packets, rates
-from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow
+from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow, tell_failure
 from depot.daemon.load_shell import LoadMeter
 from depot.daemon.switch_runner import SwitchRunner
 from depot.p4runtime.codec import CodecError
@@ -53,6 +53,8 @@ LEAVE_TIMEOUT = 2.0
 """Seconds that a gateway that ends waits for the others to take its buckets."""
 NEWS_TIMES, NEWS_INTERVAL = 3, 1.0
 """How often, and how many seconds apart, hosts of a bucket that we took over are told its MAC (RFC 5227, 3)."""
+KEPT_MOVES = 64
+"""Rows of moves that are shown."""
 SHORTEST_KEY = 16
 """Bytes."""
 _HOW: dict[type, str] = {BucketsTaken: "taken", BucketsGiven: "given", BucketsLost: "lost"}
@@ -84,6 +86,8 @@ class GatewayMember(asyncio.DatagramProtocol):
         self._is_writing = False
         self._left = asyncio.Event()
         self._moved: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        """Of the core's former lives."""
 
     # Life
 
@@ -128,6 +132,8 @@ class GatewayMember(asyncio.DatagramProtocol):
 
     def switch_lost(self, runner: SwitchRunner) -> None:
         """We may write to it no more."""
+        if runner is not self._runner:
+            return  # another has its place already, after a reload
         if self.gateway is not None:
             text = "vmac: silent while our switch cannot be reached, so that the others take over"
             self._event_log.add("gateway-silent", text, level=logging.WARNING)
@@ -150,6 +156,8 @@ class GatewayMember(asyncio.DatagramProtocol):
         )
 
     def _end(self) -> None:
+        if self.gateway is not None:
+            self._counts.update(self.gateway.status().counters)
         self.gateway = self._runner = self._holdings = self._latest = None
         self._is_writing = False
         for task in self._tasks:
@@ -161,15 +169,23 @@ class GatewayMember(asyncio.DatagramProtocol):
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        tell_failure(task)
 
     # In
 
     def datagram_received(self, data: bytes, address: tuple[str | object, int]) -> None:
         """Somebody says something."""
         if self.gateway is not None:
-            self.gateway.receive(data, self.now())
+            self.gateway.receive(data, self.now(), self._whose(address))
             self.settle()
+
+    def _whose(self, address: tuple[str | object, int]) -> str:
+        """Return which gateway an address belongs to; empty: none, whoever it is."""
+        return next((name for name, known in self._addresses.items() if known == (address[0], address[1])), "")
 
     def error_received(self, error: Exception) -> None:
         """A gateway cannot be reached for now: its silence tells the core."""
@@ -317,15 +333,16 @@ class GatewayMember(asyncio.DatagramProtocol):
     def view(self) -> GatewaysView:
         """What can be said of them."""
         if self.gateway is None:
-            return GatewaysView("silent: our switch cannot be reached")
+            return GatewaysView("silent: our switch cannot be reached", moved=self._moved, counts=self._counts)
         status = self.gateway.status()
         state = "another gateway has our name" if status.is_disputed else ""
         if status.phase is not Phase.ACTIVE:
             state = status.phase.name.lower()
         rows = [GatewayRow(one.name, one.phase is not None, one.load, one.buckets, one.rate) for one in status.gateways]
         return GatewaysView(
-            state, rows, status.owners, status.rates, _together(status.moves), self._moved, status.counters
-        )
+            state, rows, status.owners, status.rates, _together(status.moves), self._moved,
+            self._counts + Counter(status.counters),
+        )  # fmt: skip
 
 
 def _together(moves: Sequence[MoveView]) -> list[MoveRow]:
@@ -337,8 +354,8 @@ def _together(moves: Sequence[MoveView]) -> list[MoveRow]:
         if last is not None and (last.source, last.to) == (source, move.to) and last.at - move.at < 1.0:
             found[-1] = replace(last, count=last.count + 1)
         else:
-            found.append(MoveRow(move.at, 1, source, move.to, ""))
-    return found
+            found.append(MoveRow(move.at, 1, source, move.to))
+    return found[:KEPT_MOVES]
 
 
 def _read_key(config: VmacConfig) -> bytes:
