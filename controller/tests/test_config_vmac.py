@@ -85,6 +85,7 @@ def test_without_the_table_there_are_none():
         ('base = "00:88:88:88:88:00"', "must be a locally administered unicast MAC"),
         ('base = "03:88:88:88:88:00"', "must be a locally administered unicast MAC"),
         ('base = "02:88:88:88:88:80"', "is no multiple of the number of virtual MACs, 256"),
+        ("count = 4096", "is no multiple of the number of virtual MACs, 4096; 02:88:88:88:80:00 is"),
         ('base = "02:de:00:00:00:00"', "is one of the virtual MACs of [vmac]; give the port another"),
         ('hash = "sum"', "'sum' is unknown; known here: mod, crc"),
         ('balancing = "ringg"', "'ringg' is unknown; did you mean \"ring\"?"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from controller.tests.test_config_vmac import BEHIND, SELF, SWITCH
 from depot.address import parse_address
 from depot.cli.main import main
 from depot.config import Config, parse
+from depot.config.values import host_port
 from depot.config.vmac_model import VmacConfig
 from depot.daemon import load_shell
 from depot.daemon.event_log import EventLog
@@ -75,6 +77,29 @@ async def test_what_was_refused_is_counted_since_the_start_whatever_the_switch_d
         assert gateway.view().counts["forged"] >= 1
         gateway.switch_lost(edge)
     assert gateway.view().counts["forged"] == 2
+
+
+@pytest.mark.parametrize(
+    ("listen", "address", "complaint"),
+    [
+        ("192.0.2.1:7947", "192.0.2.2:7947", "vmac.listen: 192.0.2.1:7947: Cannot assign requested address"),
+        ("127.0.0.1:17947", "nowhere.invalid:7947", "vmac: gateway g2: nowhere.invalid:7947: "),
+        ("127.0.0.1:17947", "[fd00::2]:7947", "vmac: gateway g2: [fd00::2]:7947: "),
+    ],
+)
+async def test_where_a_gateway_cannot_listen_or_speak_is_said(
+    listen: str, address: str, complaint: str, tmp_path: Path
+):
+    gateway, config = member(tmp_path)
+    found = gateways(config)
+    gateway.config = replace(
+        found,
+        listen=host_port(listen),
+        gateways=tuple(replace(one, address=host_port(address)) for one in found.gateways),
+    )
+    with pytest.raises(OSError, match=re.escape(complaint)):
+        await gateway.start()
+    await gateway.stop()
 
 
 async def test_a_switch_that_is_let_go_of_is_lost_to_the_gateways(monkeypatch: pytest.MonkeyPatch):

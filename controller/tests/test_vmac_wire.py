@@ -50,10 +50,12 @@ MESSAGES: list[Message] = [
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "vmac-wire.md"
 
 
-def sealed(message: Message, sender: str = "b", recipient: str = "a", sequence: int = 1, key: bytes = KEY) -> bytes:
+def sealed(
+    message: Message, sender: str = "b", recipient: str = "a", sequence: int = 1, key: bytes = KEY, incarnation: int = 1
+) -> bytes:
     if isinstance(message, Acknowledge | Learn):
         recipient = ""
-    return seal(Envelope(sender, recipient, 1, sequence, message), key)
+    return seal(Envelope(sender, recipient, incarnation, sequence, message), key)
 
 
 def gateway() -> Gateway:
@@ -157,6 +159,18 @@ def test_who_has_another_key_is_named_by_its_address() -> None:
     (event,) = [event for event in core.take_output().events if isinstance(event, MessageRefused)]
     assert event.sender == "b"
     assert "all gateways must have the same key file" in event.detail
+
+
+def test_a_life_before_the_last_is_refused_and_told() -> None:
+    core = gateway()
+    core.receive(sealed(REPORT, incarnation=5), 0.1)
+    for tenths in range(2, 60):
+        core.handle_timer(tenths / 10)
+    core.take_output()
+    core.receive(sealed(REPORT, incarnation=4), 6.0)
+    (event,) = [event for event in core.take_output().events if isinstance(event, MessageRefused)]
+    assert (event.refusal, event.sender) == (Refusal.PAST, "b")
+    assert "its clock was ahead before" in event.detail
 
 
 def test_none_begins_beside_an_active_gateway_that_has_other_virtual_macs() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from depot.config.host_port import HostPort
 from depot.config.vmac_model import VmacConfig
 from depot.daemon.event_log import EventLog
 from depot.daemon.gateway_news import describe
@@ -92,15 +93,17 @@ class GatewayMember(asyncio.DatagramProtocol):
     # Life
 
     async def start(self) -> None:
-        """Listen for the others. Raises OSError."""
+        """Listen for the others. Raises OSError that says where it cannot, or which of them has no address."""
         loop, where = asyncio.get_running_loop(), self.config.listen
+        local = None if where is None else (where.host, where.port)
+        try:
+            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local)
+        except OSError as error:
+            raise OSError(f"vmac.listen: {where}: {error.strerror}") from None
+        family = self._transport.get_extra_info("socket").family
         for peer in self.config.gateways:
             if peer.address is not None:
-                found = await loop.getaddrinfo(peer.address.host, peer.address.port, type=socket.SOCK_DGRAM)
-                host, port, *_ = found[0][4]
-                self._addresses[peer.name] = str(host), int(port)
-        local = None if where is None else (where.host, where.port)
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local)
+                self._addresses[peer.name] = await _resolve(peer.name, peer.address, family)
         await self._meter.start()
         self._event_log.add("gateway-started", f"vmac: gateway {self.config.name} listens at {where}")
 
@@ -356,6 +359,18 @@ def _together(moves: Sequence[MoveView]) -> list[MoveRow]:
         else:
             found.append(MoveRow(move.at, 1, source, move.to))
     return found[:KEPT_MOVES]
+
+
+async def _resolve(name: str, address: HostPort, family: int) -> tuple[str, int]:
+    """Return a gateway's address for a socket of this family. Raises OSError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            address.host, address.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_V4MAPPED
+        )
+    except OSError as error:
+        raise OSError(f"vmac: gateway {name}: {address}: {error.strerror}") from None
+    host, port, *_ = found[0][4]
+    return str(host), int(port)
 
 
 def _read_key(config: VmacConfig) -> bytes:

@@ -46,6 +46,11 @@ _TICKS = 8
 _KEPT_MOVES = 4
 """Of each bucket, on average."""
 
+_WHY_NOT = {
+    Refusal.FOREIGN: "it is on no list of ours",
+    Refusal.PAST: "its clock was ahead before; start it again when its clock is right",
+}
+
 
 class Gateway:
     """One life of one gateway. After every call: `take_output`, and arm a timer for `next_deadline`.
@@ -241,7 +246,7 @@ class Gateway:
         was_live = self._members.is_live(sender)
         refusal = self._members.admit(envelope, now)
         if refusal is not None:
-            detail = "on no list of ours" if refusal is Refusal.FOREIGN else f"incarnation {envelope.incarnation}"
+            detail = _WHY_NOT.get(refusal, f"incarnation {envelope.incarnation}")
             self._outbox.refuse(refusal, sender, detail, now)
             return False
         if not was_live:

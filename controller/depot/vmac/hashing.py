@@ -47,7 +47,10 @@ class VirtualMacs:
                 f"base {_text(self.base)} must be a locally administered unicast MAC, as 02:00:00:00:00:00"
             )
         if self.base & self.mask:
-            raise ValueError(f"base {_text(self.base)} is no multiple of the number of virtual MACs, {self.count}")
+            raise ValueError(
+                f"base {_text(self.base)} is no multiple of the number of virtual MACs, {self.count}; "
+                f"{_text(self.base & ~self.mask)} is"
+            )
 
     @property
     def mask(self) -> int:

@@ -51,6 +51,8 @@ class Refusal(Enum):
     """It is for somebody else."""
     REPEATED = "repeated"
     """It has been here before, or is too old to tell."""
+    PAST = "past life"
+    """It is for us, of a life of its sender before one that has ended: its clock has gone back."""
     DUPLICATE = "duplicate identity"
     """Another gateway of that name is there already."""
     DISAGREEING = "other virtual MACs"
