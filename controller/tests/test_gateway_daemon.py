@@ -18,16 +18,18 @@ from depot.cli.main import main
 from depot.config import Config, parse
 from depot.config.values import host_port
 from depot.config.vmac_model import VmacConfig
-from depot.daemon import load_shell
+from depot.daemon import gateway_member, load_shell
 from depot.daemon.event_log import EventLog
 from depot.daemon.gateway_member import GatewayMember
 from depot.daemon.gateway_switch import GatewaySwitch
 from depot.daemon.gateway_view import tell_failure
 from depot.daemon.load_shell import LoadMeter
 from depot.daemon.switch_runner import LanListener, Membership, SwitchRunner
+from depot.p4runtime.rpc_shell import RpcError
 from depot.p4runtime.switch_shell import Pipeline
 from depot.program import find_compiled_program
 from depot.switching.switch_core import SwitchCore
+from depot.vmac import Gateway, VmacError
 
 REASON = "silent: our switch cannot be reached"
 
@@ -66,6 +68,7 @@ async def test_a_gateway_is_silent_when_its_switch_is_gone_not_when_a_former_one
     assert gateway.view().state == "listening"
     gateway.switch_lost(later)
     assert gateway.view().state == REASON
+    assert [(one.name, one.up) for one in gateway.view().gateways] == [("g1", False)]
 
 
 async def test_what_was_refused_is_counted_since_the_start_whatever_the_switch_does(tmp_path: Path):
@@ -136,6 +139,53 @@ async def test_a_gateway_whose_port_a_reload_takes_away_is_dead_and_the_others_a
     assert gateway.dispatcher.alive == {"b"}
     assert set(gateway.dispatcher.owners) == {"b"}
     await gateway.stop()
+
+
+async def test_a_gateway_that_falls_silent_is_replaced_though_counters_cannot_be_read():
+    text = BEHIND + '[[vmac.gateway]]\nname = "b"\nvia = "10.1.0.77"\n'
+    config = parse(SWITCH + text.replace("ports = [1]\n", 'ports = [1]\nreport_interval = "50ms"\n'))
+    edge, gateway = runner(config), GatewaySwitch(gateways(config), EventLog())
+
+    async def fails(tables: object) -> dict[object, object]:
+        raise RpcError("no counters today")
+
+    edge.shell.read_counts = fails  # type: ignore[method-assign, assignment]
+    gateway.switch_ready(edge)
+    for _ in range(6):
+        edge.core.neighbours.seen(1, parse_address("10.1.0.77"), 0x02AA00000001, gateway.now())
+        await asyncio.sleep(0.03)
+    services = edge.core.lan.buckets([])
+    assert len(services) == 256
+    await gateway.stop()
+
+
+async def test_nothing_is_moved_without_the_switch():
+    gateway = GatewaySwitch(gateways(parse(SWITCH + BEHIND)), EventLog())
+    with pytest.raises(VmacError, match="the switch cannot be written to"):
+        gateway.move([1], "a")
+
+
+async def test_a_gateway_ends_when_its_buckets_are_taken_however_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gateway_member, "LEAVE_TIMEOUT", 0.05)
+    gateway, config = member(tmp_path)
+    gateway.switch_ready(runner(config))
+    counts = iter([5, 3, 1, 1])
+    monkeypatch.setattr(gateway, "_owned", lambda core: next(counts))
+    monkeypatch.setattr(Gateway, "has_left", False)
+    await gateway.stop()
+    assert list(counts) == []
+    assert gateway.gateway is None
+
+
+async def test_a_name_that_is_taken_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    gateway, config = member(tmp_path)
+    gateway.switch_ready(runner(config))
+    assert gateway.gateway is not None
+    status = replace(gateway.gateway.status(), is_disputed=True)
+    monkeypatch.setattr(Gateway, "status", lambda core: status)
+    assert gateway.view().state == "another gateway has our name"
 
 
 async def test_a_load_command_that_writes_no_lines_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

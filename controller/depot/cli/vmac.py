@@ -92,7 +92,8 @@ def _show(answer: dict[str, Any], *, with_buckets: bool) -> None:
     if answer["ownerless"]:
         print(f"\n{answer['ownerless']} buckets are nobody's")
     if answer["moves"]:
-        print("\n" + table(answer["moves"], _MOVES))
+        is_said = any(one["why"] for one in answer["moves"])
+        print("\n" + table(answer["moves"], _MOVES if is_said else _MOVES[:-1]))
     if with_buckets:
         print("\n" + table(answer["buckets"], _BUCKETS))
     told = {name: count for name, count in answer["counts"].items() if count and name != _COMMON}

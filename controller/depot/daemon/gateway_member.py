@@ -51,7 +51,7 @@ from depot.vmac.wire import Phase, Refusal
 __all__ = ["GatewayMember", "KeyFileError"]
 
 LEAVE_TIMEOUT = 2.0
-"""Seconds that a gateway that ends waits for the others to take its buckets."""
+"""Seconds that a gateway that ends waits for the others to take another of its buckets."""
 NEWS_TIMES, NEWS_INTERVAL = 3, 1.0
 """How often, and how many seconds apart, hosts of a bucket that we took over are told its MAC (RFC 5227, 3)."""
 KEPT_MOVES = 64
@@ -110,14 +110,28 @@ class GatewayMember(asyncio.DatagramProtocol):
     async def stop(self) -> None:
         """Hand over what is ours as far as the others take it, and let go."""
         if self.gateway is not None:
-            self.gateway.leave(self.now())
-            self.settle()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._left.wait(), LEAVE_TIMEOUT)
+            await self._leave(self.gateway)
         self._end()
         await self._meter.stop()
         if self._transport is not None:
             self._transport.close()
+
+    async def _leave(self, gateway: Gateway) -> None:
+        """Hand over as long as somebody takes."""
+        gateway.leave(self.now())
+        self.settle()
+        ours, before = self._owned(gateway), -1
+        while ours != before and gateway is self.gateway and not self._left.is_set():
+            before = ours
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), LEAVE_TIMEOUT)
+            ours = self._owned(gateway)
+        if not self._left.is_set():
+            text = f"vmac: {ours} buckets are left, which nobody takes; the switch goes on serving them"
+            self._event_log.add("gateway-left", text, level=logging.WARNING)
+
+    def _owned(self, gateway: Gateway) -> int:
+        return gateway.status().owners.count(self.config.name)
 
     def now(self) -> float:
         """The loop's time, seconds."""
@@ -336,11 +350,12 @@ class GatewayMember(asyncio.DatagramProtocol):
     def view(self) -> GatewaysView:
         """What can be said of them."""
         if self.gateway is None:
-            return GatewaysView("silent: our switch cannot be reached", moved=self._moved, counts=self._counts)
+            rows = [GatewayRow(self.config.name, False, None, 0, None)]
+            return GatewaysView("silent: our switch cannot be reached", rows, moved=self._moved, counts=self._counts)
         status = self.gateway.status()
-        state = "another gateway has our name" if status.is_disputed else ""
-        if status.phase is not Phase.ACTIVE:
-            state = status.phase.name.lower()
+        state = "" if status.phase is Phase.ACTIVE else status.phase.name.lower()
+        if status.is_disputed:
+            state = "another gateway has our name"
         rows = [GatewayRow(one.name, one.phase is not None, one.load, one.buckets, one.rate) for one in status.gateways]
         return GatewaysView(
             state, rows, status.owners, status.rates, _together(status.moves), self._moved,

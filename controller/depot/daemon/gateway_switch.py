@@ -22,7 +22,7 @@ from depot.p4runtime.rpc_shell import RpcError
 from depot.switching.lan import Service
 from depot.switching.routing import NextHop
 from depot.vmac.dispatcher import Dispatcher, Move
-from depot.vmac.settings import Algorithm
+from depot.vmac.settings import Algorithm, VmacError
 from depot.vmac.smoothing import Smoothed
 
 __all__ = ["GatewaySwitch", "bucket_packets"]
@@ -111,11 +111,11 @@ class GatewaySwitch:
                 packets = await bucket_packets(runner, config)
             except (RpcError, CodecError) as error:
                 logging.getLogger("depot.wire").warning("vmac: counters cannot be read: %s", error)
-                continue
-            if before is not None:
-                smoothed.add(0.0, rates(before, (now, packets)))
-                self.dispatcher.measured(smoothed.rates)
-            before = now, packets
+            else:
+                if before is not None:
+                    smoothed.add(0.0, rates(before, (now, packets)))
+                    self.dispatcher.measured(smoothed.rates)
+                before = now, packets
             if now >= decided_at + config.decision_interval:
                 decided_at = now
                 self.dispatcher.decide(now)
@@ -169,9 +169,10 @@ class GatewaySwitch:
 
     def move(self, buckets: Sequence[int], to: str) -> None:
         """Do as the operator says. Raises VmacError."""
+        if self._runner is None:
+            raise VmacError("the switch cannot be written to, so nothing can be moved")
         self.dispatcher.move(buckets, to, self.now())
-        if self._runner is not None:
-            self._settle(self._runner)
+        self._settle(self._runner)
 
     def view(self) -> GatewaysView:
         """What can be said of them."""
