@@ -11,9 +11,9 @@ hosts' buckets 0x18-0xF7 are 62, 85 and 77: 2.64.
 
 The seed's second experiment cannot have been as it is written: with K = 256 and h(m) = m mod K its addresses in steps
 of 256 have one remainder, so all hosts have one virtual MAC; a flow is all frames to it, and one gateway has to have
-it, whatever is moved. That is measured too; less arrives than one gateway's limit, for a packet passes two gateways
-with a limit each, and the second drops of what the first lets pass. What spreads these addresses is another hash: the
-CRC, which is the depot's default, gives each of the 224 a bucket of its own; all buckets start on the first gateway.
+it, whatever is moved. That is measured too; less than one gateway's limit arrives, for a packet passes two gateways
+with a limit each, and what the first lets pass the second drops. What spreads these addresses is another hash: the CRC,
+which is the depot's default, gives each of the 224 a bucket of its own; all buckets start on the first gateway.
 
 python -m bench.gateways [--quick]
 """

@@ -43,6 +43,7 @@ from depot.vmac.events import (
 )
 from depot.vmac.gateway import Gateway
 from depot.vmac.settings import GatewaySettings, VmacError
+from depot.vmac.smoothing import Smoothed
 from depot.vmac.status import MoveView
 from depot.vmac.wire import Phase, Refusal
 
@@ -289,6 +290,7 @@ class GatewayMember(asyncio.DatagramProtocol):
     async def _measure(self, runner: SwitchRunner, gateway: Gateway) -> None:
         """Read what each bucket has brought, once in a report interval."""
         before: tuple[float, Mapping[int, int]] | None = None
+        smoothed = Smoothed()
         while True:
             await asyncio.sleep(self.config.report_interval)
             try:
@@ -298,7 +300,8 @@ class GatewayMember(asyncio.DatagramProtocol):
                 continue
             if before is not None:
                 found = rates(before, now)
-                gateway.measured(self._meter.load(sum(found.values())), found, self.now())
+                smoothed.add(self._meter.load(sum(found.values())), found)
+                gateway.measured(smoothed.load, smoothed.rates, self.now())
                 self.settle()
             before = now
 

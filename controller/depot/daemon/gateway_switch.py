@@ -23,6 +23,7 @@ from depot.switching.lan import Service
 from depot.switching.routing import NextHop
 from depot.vmac.dispatcher import Dispatcher, Move
 from depot.vmac.settings import Algorithm
+from depot.vmac.smoothing import Smoothed
 
 __all__ = ["GatewaySwitch", "bucket_packets"]
 
@@ -98,6 +99,7 @@ class GatewaySwitch:
         hops = self._hops(runner)
         started = decided_at = loop.time()
         before: tuple[float, Mapping[int, int]] | None = None
+        smoothed = Smoothed()
         while True:
             now = loop.time()
             runner.core.ask_neighbours(hops.values())
@@ -118,7 +120,8 @@ class GatewaySwitch:
                 logging.getLogger("depot.wire").warning("vmac: counters cannot be read: %s", error)
                 continue
             if before is not None:
-                self.dispatcher.measured(rates(before, (now, packets)))
+                smoothed.add(0.0, rates(before, (now, packets)))
+                self.dispatcher.measured(smoothed.rates)
             before = now, packets
             if now >= decided_at + config.decision_interval:
                 decided_at = now
