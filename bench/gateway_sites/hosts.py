@@ -28,6 +28,8 @@ _CHECK_SEQUENCE = 4
 """Bytes of a frame that no interface shows."""
 _HEADERS = 14 + 20 + 8
 _NUMBERS = struct.Struct("!II")
+_SHARED = 5
+"""Bytes that all virtual MACs have in common."""
 _STRIDE = 139
 """From a host to the next that sends: no divisor in common with 224, near 224 over the golden ratio, so that hosts of
 one third of all addresses do not send in a row, which would be a burst for their gateway."""
@@ -78,7 +80,8 @@ class Counts:
     reordered: int = 0
     """Packets that came after a later one of their flow."""
     foreign: int = 0
-    """Packets for us whose source MAC was not the one that their host was told of its gateway."""
+    """Packets from a virtual MAC that is not the one their host was told. A gateway that does not serve the host sends
+    from a MAC of its own."""
     answers: int = 0
     """Answers to asks for the gateway."""
     asks: int = 0
@@ -149,7 +152,8 @@ class Hosts:
         if run != self._run or frame[36:38] != _PORT.to_bytes(2, "big"):
             return
         counts, flow = self.counts, self._flows[host]
-        counts.foreign += frame[6:12] != self.gateways.get(host)
+        source, told = frame[6:12], self.gateways.get(host, b"")
+        counts.foreign += source != told and source[:_SHARED] == told[:_SHARED]
         if sequence >= flow.next:
             if sequence > flow.next:
                 flow.missing.update(range(flow.next, sequence))

@@ -48,7 +48,7 @@ class Trial:
     duplicates: int
     reordered: int
     foreign: int
-    """With another source MAC than the gateway's, as their host knows it."""
+    """From a virtual MAC that is not the one their host was told."""
 
     @property
     def lost(self) -> int:

@@ -83,11 +83,12 @@ def test_all_hosts_take_turns_and_no_gateways_hosts_send_in_a_row() -> None:
     assert row <= 2
 
 
-def test_a_source_that_is_not_the_gateway_of_the_host_is_noticed() -> None:
+@pytest.mark.parametrize(("source", "foreign"), [("02:88:88:88:88:ff", 1), ("02:de:03:00:00:01", 0)])
+def test_a_virtual_mac_of_others_is_noticed_a_gateways_own_mac_is_none(source: str, foreign: int) -> None:
     left, right = sides()
     packet = carried(left.packet(0))
-    right.receive(packet[:6] + b"\x02\x88\x88\x88\x88\xff" + packet[12:])
-    assert (right.counts.received, right.counts.foreign) == (1, 1)
+    right.receive(packet[:6] + bytes.fromhex(source.replace(":", "")) + packet[12:])
+    assert (right.counts.received, right.counts.foreign) == (1, foreign)
 
 
 def test_packets_of_an_earlier_run_do_not_count() -> None:
