@@ -78,6 +78,7 @@ async def test_what_was_refused_is_counted_since_the_start_whatever_the_switch_d
         gateway.switch_ready(edge)
         gateway.datagram_received(bytes(100), ("192.0.2.9", 5))
         assert gateway.view().counts["forged"] >= 1
+        assert gateway.view().counts["malformed"] == 0
         gateway.switch_lost(edge)
     assert gateway.view().counts["forged"] == 2
 

@@ -126,7 +126,7 @@ class GatewayMember(asyncio.DatagramProtocol):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._left.wait(), LEAVE_TIMEOUT)
             ours = self._owned(gateway)
-        if not self._left.is_set():
+        if gateway is self.gateway and not self._left.is_set():
             text = f"vmac: {ours} buckets are left, which nobody takes; the switch goes on serving them"
             self._event_log.add("gateway-left", text, level=logging.WARNING)
 
@@ -357,9 +357,11 @@ class GatewayMember(asyncio.DatagramProtocol):
         if status.is_disputed:
             state = "another gateway has our name"
         rows = [GatewayRow(one.name, one.phase is not None, one.load, one.buckets, one.rate) for one in status.gateways]
+        counts = self._counts.copy()
+        counts.update(status.counters)
         return GatewaysView(
             state, rows, status.owners, status.rates, _together(status.moves), self._moved,
-            self._counts + Counter(status.counters),
+            counts,
         )  # fmt: skip
 
 
