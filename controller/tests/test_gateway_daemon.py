@@ -21,7 +21,7 @@ from depot.config.vmac_model import VmacConfig
 from depot.daemon import gateway_member, load_shell
 from depot.daemon.event_log import EventLog
 from depot.daemon.gateway_member import GatewayMember
-from depot.daemon.gateway_switch import GatewaySwitch
+from depot.daemon.gateway_switch import GatewaySwitch, pause
 from depot.daemon.gateway_view import tell_failure
 from depot.daemon.load_shell import LoadMeter
 from depot.daemon.switch_runner import LanListener, Membership, SwitchRunner
@@ -158,6 +158,11 @@ async def test_a_gateway_that_falls_silent_is_replaced_though_counters_cannot_be
     services = edge.core.lan.buckets([])
     assert len(services) == 256
     await gateway.stop()
+
+
+def test_reading_counters_leaves_the_switch_time_for_the_rest():
+    assert pause(0.5, 0.1) == 0.5
+    assert pause(0.5, 1.0) == 4.0
 
 
 async def test_nothing_is_moved_without_the_switch():

@@ -20,7 +20,7 @@ from depot.config.host_port import HostPort
 from depot.config.vmac_model import VmacConfig
 from depot.daemon.event_log import EventLog
 from depot.daemon.gateway_news import describe
-from depot.daemon.gateway_switch import ALGORITHMS, bucket_packets, rates
+from depot.daemon.gateway_switch import ALGORITHMS, bucket_packets, pause, rates
 from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow, tell_failure
 from depot.daemon.load_shell import LoadMeter
 from depot.daemon.switch_runner import SwitchRunner
@@ -321,16 +321,18 @@ class GatewayMember(asyncio.DatagramProtocol):
     # Load
 
     async def _measure(self, runner: SwitchRunner, gateway: Gateway) -> None:
-        """Read what each bucket has brought, once in a report interval."""
+        """Read what each bucket has brought, once in a report interval; less often where that is much work."""
         before: tuple[float, Mapping[int, int]] | None = None
-        smoothed = Smoothed()
+        smoothed, took = Smoothed(), 0.0
         while True:
-            await asyncio.sleep(self.config.report_interval)
+            await asyncio.sleep(pause(self.config.report_interval, took))
+            began = self.now()
             try:
                 now = self.now(), await bucket_packets(runner, self.config)
             except (RpcError, CodecError) as error:
                 logging.getLogger("depot.wire").warning("vmac: counters cannot be read: %s", error)
                 continue
+            took = self.now() - began
             if before is not None:
                 found = rates(before, now)
                 smoothed.add(self._meter.load(sum(found.values())), found)

@@ -25,7 +25,7 @@ from depot.vmac.dispatcher import Dispatcher, Move
 from depot.vmac.settings import Algorithm, VmacError
 from depot.vmac.smoothing import Smoothed
 
-__all__ = ["GatewaySwitch", "bucket_packets"]
+__all__ = ["ALGORITHMS", "GatewaySwitch", "bucket_packets", "pause", "rates"]
 
 SILENT_INTERVALS = 3
 """Report intervals without an answer after which a gateway is dead."""
@@ -191,6 +191,11 @@ def rates(before: tuple[float, Mapping[int, int]], after: tuple[float, Mapping[i
     """Return packets a second by bucket between two readings, each with its time; new entries count from zero."""
     span = max(after[0] - before[0], 1e-3)
     return {bucket: max(0, count - before[1].get(bucket, 0)) / span for bucket, count in after[1].items()}
+
+
+def pause(interval: float, took: float) -> float:
+    """Return the seconds until counters are read again: they are read in a fifth of the time at most."""
+    return max(interval, 4 * took)
 
 
 async def bucket_packets(runner: SwitchRunner, config: VmacConfig) -> dict[int, int]:
