@@ -16,6 +16,7 @@ from controller.tests.test_config_vmac import BEHIND, SELF, SWITCH
 from depot.address import parse_address
 from depot.cli.main import main
 from depot.config import Config, parse
+from depot.config.host_port import HostPort
 from depot.config.values import host_port
 from depot.config.vmac_model import VmacConfig
 from depot.daemon import gateway_member, load_shell
@@ -86,19 +87,19 @@ async def test_what_was_refused_is_counted_since_the_start_whatever_the_switch_d
 @pytest.mark.parametrize(
     ("listen", "address", "complaint"),
     [
-        ("192.0.2.1:7947", "192.0.2.2:7947", "vmac.listen: 192.0.2.1:7947: Cannot assign requested address"),
-        ("127.0.0.1:17947", "nowhere.invalid:7947", "vmac: gateway g2: nowhere.invalid:7947: "),
-        ("127.0.0.1:17947", "[fd00::2]:7947", "vmac: gateway g2: [fd00::2]:7947: "),
+        (HostPort("192.0.2.1", 7947), "192.0.2.2:7947", "vmac.listen: 192.0.2.1:7947: Cannot assign requested address"),
+        (HostPort("127.0.0.1", 0), "nowhere.invalid:7947", "vmac: gateway g2: nowhere.invalid:7947: "),
+        (HostPort("127.0.0.1", 0), "[fd00::2]:7947", "vmac: gateway g2: [fd00::2]:7947: "),
     ],
 )
 async def test_where_a_gateway_cannot_listen_or_speak_is_said(
-    listen: str, address: str, complaint: str, tmp_path: Path
+    listen: HostPort, address: str, complaint: str, tmp_path: Path
 ):
     gateway, config = member(tmp_path)
     found = gateways(config)
     gateway.config = replace(
         found,
-        listen=host_port(listen),
+        listen=listen,
         gateways=tuple(replace(one, address=host_port(address)) for one in found.gateways),
     )
     with pytest.raises(OSError, match=re.escape(complaint)):
