@@ -15,6 +15,9 @@ it, whatever is moved. That is measured too; less than one gateway's limit arriv
 with a limit each, and what the first lets pass the second drops. What spreads these addresses is another hash: the CRC,
 which is the depot's default, gives each of the 224 a bucket of its own; all buckets start on the first gateway.
 
+A gateway's load is the packets that come to it against its limit, told to its depot by a load command: of the CPU,
+which all six share with whatever else the machine does, all would say the same.
+
 python -m bench.gateways [--quick]
 """
 
