@@ -92,7 +92,7 @@ RING = Story("ring, the seed's settings", "crc", SEEDS, 300.0)
 BALANCED = Story("balanced, the shipped settings", "crc", SHIPPED, 60.0)
 ONE_MAC = Story("balanced, hash mod", "mod", SHIPPED, 60.0)
 FULL = Plan(Limit(1000, 80), (1, 2, 3), (SMALL, LARGE), 6.0, 0.001, (RING, BALANCED, ONE_MAC))
-QUICK = Plan(Limit(300, 30), (1, 2), (SMALL,), 1.0, 0.1, (Story(BALANCED.name, "crc", SHIPPED, 8.0),), 0.5)
+QUICK = Plan(Limit(300, 30), (1, 2), (SMALL,), 1.0, 0.1, (Story(BALANCED.name, "crc", SHIPPED, 20.0),), 0.5)
 
 
 @dataclass(frozen=True, slots=True)
