@@ -85,6 +85,7 @@ def test_without_the_table_there_are_none():
         ('base = "00:88:88:88:88:00"', "must be a locally administered unicast MAC"),
         ('base = "03:88:88:88:88:00"', "must be a locally administered unicast MAC"),
         ('base = "02:88:88:88:88:80"', "is no multiple of the number of virtual MACs, 256"),
+        ("count = 4096", "is no multiple of the number of virtual MACs, 4096; 02:88:88:88:80:00 is"),
         ('base = "02:de:00:00:00:00"', "is one of the virtual MACs of [vmac]; give the port another"),
         ('hash = "sum"', "'sum' is unknown; known here: mod, crc"),
         ('balancing = "ringg"', "'ringg' is unknown; did you mean \"ring\"?"),
@@ -108,6 +109,10 @@ def test_what_a_gateway_cannot_be_told(line: str, found: str):
         ("192.0.2.2:7947", "192.0.2.1:7947", "192.0.2.1:7947 is another gateway's address, or our own"),
         ('listen = "192.0.2.1:7947"\n', "", '"listen" is missing'),
         ('key = "vmac.key"\n', "", '"key" is missing'),
+        ("ports = [1]", "ports = []", "vmac.ports: is empty; list at least one"),
+        ("ports = [1]", "ports = [1, 1]", "1 is there already; list each port once"),
+        ('["10.1.0.1", "fd00:1::1"]', "[]", "vmac.addresses: is empty; list at least one"),
+        ('"fd00:1::1"]', '"10.1.0.1"]', "10.1.0.1 is there already; list each address once"),
         ('address = "192.0.2.2:7947"', 'via = "10.9.0.11"', '"address" is missing'),
     ],
 )
@@ -130,6 +135,11 @@ def test_what_only_gateways_that_dispatch_themselves_have(line: str, found: str)
 
 def test_gateways_behind_our_switch_must_be_reachable_and_some():
     assert "no port has 10.7.0.11 on-link" in problems(SWITCH + BEHIND.replace("10.9.0.11", "10.7.0.11"))
+    for via in ("10.9.0.1", "10.1.0.1"):
+        found = problems(SWITCH + BEHIND.replace("10.9.0.11", via))
+        assert f"{via} is the switch's, the shared one or another gateway's" in found
+    twice = SWITCH + BEHIND + '[[vmac.gateway]]\nname = "b"\nvia = "10.9.0.11"\n'
+    assert "10.9.0.11 is the switch's, the shared one or another gateway's" in problems(twice)
     assert "has no gateway; add [[vmac.gateway]]" in problems(SWITCH + BEHIND[: BEHIND.index("[[vmac.gateway]]")])
 
 

@@ -78,6 +78,7 @@ def test_a_gateway_without_its_switch_is_silent_until_it_has_it_again(gateways: 
     gateways.wait_settled(("g1", "g3"))
     gateways.expect_all_exchange()
     assert gateways.status("g2")["state"] == "silent: our switch cannot be reached"
+    assert gateways.boxes["g2"].command("vmac", "status").returncode == 1
     done = gateways.boxes["g2"].command("vmac", "move", "0", "g1")
     assert "our switch cannot be reached, so this gateway takes part in nothing" in done.stderr
     gateways.boxes["g2"].start_switch()

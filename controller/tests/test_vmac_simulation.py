@@ -334,6 +334,16 @@ def test_status_tells_all() -> None:
     assert len(own.moves) == 8
 
 
+def test_status_tells_every_bucket_of_a_large_move() -> None:
+    network = VmacNetwork(1, 256)
+    network.start("a", "b")
+    network.run(3)
+    network.order("a", lambda gateway: gateway.move(range(256), "b", network.now))
+    network.run(20)
+    moves = [move for move in network.gateway("a").status().moves if move.source == "a"]
+    assert len(moves) == 128
+
+
 def test_taken_buckets_say_why() -> None:
     network = site(1)
     network.order("b", lambda gateway: gateway.move([0], "c", network.now))

@@ -50,10 +50,12 @@ MESSAGES: list[Message] = [
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "vmac-wire.md"
 
 
-def sealed(message: Message, sender: str = "b", recipient: str = "a", sequence: int = 1, key: bytes = KEY) -> bytes:
+def sealed(
+    message: Message, sender: str = "b", recipient: str = "a", sequence: int = 1, key: bytes = KEY, incarnation: int = 1
+) -> bytes:
     if isinstance(message, Acknowledge | Learn):
         recipient = ""
-    return seal(Envelope(sender, recipient, 1, sequence, message), key)
+    return seal(Envelope(sender, recipient, incarnation, sequence, message), key)
 
 
 def gateway() -> Gateway:
@@ -139,7 +141,7 @@ def test_datagrams_that_are_refused_are_counted_and_told(data: bytes, refusal: R
         (0x000003001800, sealed(Learn(7)), Refusal.WRONG_SOURCE),
         (MACS.mac(7), sealed(Leaving()), Refusal.MALFORMED),
         (MACS.mac(7), sealed(Learn(7), sender="stranger"), Refusal.FOREIGN),
-        (MACS.mac(7), sealed(Learn(7), sender="c"), Refusal.FOREIGN),
+        (MACS.mac(7), sealed(Learn(7), sender="c"), Refusal.REPEATED),
         (MACS.mac(7), b"padding" * 8, Refusal.FORGED),
     ],
 )
@@ -149,6 +151,40 @@ def test_frames_that_are_refused_are_counted_and_told(source: int, payload: byte
     assert core.status().counters[refusal.value] == 1
     assert [e.refusal for e in core.take_output().events if isinstance(e, MessageRefused)] == [refusal]
     assert not core.status().gateways[2].phase
+
+
+def test_who_has_another_key_is_named_by_its_address() -> None:
+    core = gateway()
+    core.receive(sealed(REPORT, key=b"another key of another site"), 0.1, "b")
+    (event,) = [event for event in core.take_output().events if isinstance(event, MessageRefused)]
+    assert event.sender == "b"
+    assert "all gateways must have the same key file" in event.detail
+
+
+def test_a_life_before_the_last_is_refused_and_told() -> None:
+    core = gateway()
+    core.receive(sealed(REPORT, incarnation=5), 0.1)
+    for tenths in range(2, 60):
+        core.handle_timer(tenths / 10)
+    core.take_output()
+    core.receive(sealed(REPORT, incarnation=4), 6.0)
+    (event,) = [event for event in core.take_output().events if isinstance(event, MessageRefused)]
+    assert (event.refusal, event.sender) == (Refusal.PAST, "b")
+    assert "its clock was ahead before" in event.detail
+
+
+def test_none_begins_beside_an_active_gateway_that_has_other_virtual_macs() -> None:
+    core = gateway()
+    others = Report(Phase.ACTIVE, False, VirtualMacs(0x020000000000, 8), 0, 0, 0, (), ())
+    for number in range(1, 101):
+        core.receive(sealed(others, sequence=number), number / 10)
+        core.handle_timer(number / 10)
+    assert core.status().phase is Phase.LISTENING
+    (said, *_) = [event.detail for event in core.take_output().events if isinstance(event, MessageRefused)]
+    assert said == f"8 from 02:00:00:00:00:00 (crc) there, {MACS} here"
+    for tenths in range(101, 160):
+        core.handle_timer(tenths / 10)
+    assert core.status().phase is Phase.ACTIVE
 
 
 def test_a_message_counts_once() -> None:

@@ -226,4 +226,4 @@ def test_little_of_depot_is_zeroed() -> None:
     program = read_program(DEPOT)
     context = Context(program, ActionNumbers(program), drop_port=511, cpu_port=255, cpus=2)
     layout = EntryWriter(context, Writer()).layout
-    assert layout.zeroed <= 128 < 768 < layout.size
+    assert layout.zeroed <= 136 < 768 < layout.size

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from depot.cli.client import ask
 from depot.cli.tables import Column, duration, table
+from depot.vmac.hashing import MAX_BUCKETS
 
 __all__ = ["add_commands"]
 
 KEY_BYTES = 32
+_COMMON = "repeated"
+"""Refused all the time where there are several LANs: a gateway's frame comes once from each."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,13 +74,14 @@ def _init(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    """Fails when a gateway is not there, or a bucket is nobody's."""
+    """Fails when a gateway is not there, a bucket is nobody's, or this gateway takes no part."""
     answer = ask(given.socket, "vmac")
     if given.json:
         print(json.dumps(answer, indent=2))
     else:
         _show(answer, with_buckets=given.buckets)
-    return 0 if all(one["up"] for one in answer["gateways"]) and not answer["ownerless"] else 1
+    is_whole = all(one["up"] for one in answer["gateways"]) and not answer["ownerless"]
+    return 0 if is_whole and not answer["state"] else 1
 
 
 def _show(answer: dict[str, Any], *, with_buckets: bool) -> None:
@@ -88,11 +92,13 @@ def _show(answer: dict[str, Any], *, with_buckets: bool) -> None:
     if answer["ownerless"]:
         print(f"\n{answer['ownerless']} buckets are nobody's")
     if answer["moves"]:
-        print("\n" + table(answer["moves"], _MOVES))
+        is_said = any(one["why"] for one in answer["moves"])
+        print("\n" + table(answer["moves"], _MOVES if is_said else _MOVES[:-1]))
     if with_buckets:
         print("\n" + table(answer["buckets"], _BUCKETS))
-    if troubles := {name: count for name, count in answer["counts"].items() if count}:
-        print("\n" + ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in troubles.items()))
+    told = {name: count for name, count in answer["counts"].items() if count and name != _COMMON}
+    if told:
+        print("\nmessages since the start: " + ", ".join(f"{name} {count}" for name, count in told.items()))
 
 
 def _move(given: argparse.Namespace) -> int:
@@ -105,10 +111,13 @@ def _move(given: argparse.Namespace) -> int:
 
 
 def _buckets(text: str) -> list[int]:
-    found: list[int] = []
+    """The numbers in order, each once."""
+    found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise argparse.ArgumentTypeError(f"{part!r} is neither a bucket nor a range of them like 8-15")
-        found += range(int(first), int(last if dash else first) + 1)
-    return found
+        if int(last or first) >= MAX_BUCKETS:
+            raise argparse.ArgumentTypeError(f"{part!r} is out of range; buckets are numbered 0 to {MAX_BUCKETS - 1}")
+        found.update(range(int(first), int(last or first) + 1))
+    return sorted(found)

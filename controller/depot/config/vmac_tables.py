@@ -13,6 +13,7 @@ from depot.config.problems import KeyPath, ProblemList
 from depot.config.reader import TableReader
 from depot.config.tables import SwitchDraft
 from depot.config.values import (
+    Refused,
     choice,
     duration,
     file_path,
@@ -61,9 +62,9 @@ def read_vmac(reader: TableReader | None, base: Path) -> VmacDraft | None:
     if not is_self and not reader.has("gateway"):
         reader.problems.add(reader.path, "has no gateway; add [[vmac.gateway]] with its name and via")
     vmac = VmacConfig(
-        addresses=reader.required("addresses", list_of(ip_address), ()),
+        addresses=reader.required("addresses", _some(ip_address), ()),
         virtual_macs=_read_virtual_macs(reader),
-        ports=reader.required("ports", list_of(integer(1, 511)), ()),
+        ports=reader.required("ports", _some(integer(1, 511)), ()),
         switch=reader.optional("switch", name, ""),
         mode=mode,
         name=_of_self(reader, is_self, "name", name, ""),
@@ -83,6 +84,18 @@ def read_vmac(reader: TableReader | None, base: Path) -> VmacDraft | None:
         _refuse(reader, _OF_SELF, 'has no meaning with mode = "switch", where no gateway runs a depot; leave it out')
     reader.finish()
     return VmacDraft(vmac, reader.path, tuple(path for _, path in gateways)) if reader.usable else None
+
+
+def _some(convert: Callable[[object], T]) -> Callable[[object], tuple[T, ...]]:
+    """A list of at least one."""
+
+    def convert_some(value: object) -> tuple[T, ...]:
+        found = list_of(convert)(value)
+        if not found:
+            raise Refused("is empty; list at least one")
+        return found
+
+    return convert_some
 
 
 def _of_self(reader: TableReader, is_self: bool, key: str, convert: Callable[[object], T], stand_in: T) -> T:
@@ -141,6 +154,8 @@ def check_vmac(draft: VmacDraft | None, switches: Sequence[SwitchDraft], problem
 def _check_ports(draft: VmacDraft, switch: SwitchDraft, problems: ProblemList) -> None:
     known = {port.number: port for port in switch.switch.ports}
     for index, number_given in enumerate(draft.vmac.ports):
+        if number_given in draft.vmac.ports[:index]:
+            problems.add((*draft.path, "ports", index), f"{number_given} is there already; list each port once")
         if number_given not in known and switch.is_whole:
             problems.add((*draft.path, "ports", index), f"switch {switch.switch.name} has no port {number_given}")
     for port, path in zip(switch.switch.ports, switch.port_paths, strict=True):
@@ -154,6 +169,8 @@ def _check_addresses(draft: VmacDraft, switch: SwitchDraft, problems: ProblemLis
     own = {one.address for port in switch.switch.ports for one in port.addresses}
     for index, address in enumerate(draft.vmac.addresses):
         path, shown = (*draft.path, "addresses", index), format_address(address)
+        if address in draft.vmac.addresses[:index]:
+            problems.add(path, f"{shown} is there already; list each address once")
         if address in own:
             message = f"{shown} is the port's own address; a gateway needs one of its own beside the shared one"
             problems.add(path, message)
@@ -168,6 +185,7 @@ def _check_gateways(draft: VmacDraft, switch: SwitchDraft, problems: ProblemList
             problems.add((*path, "name"), f"has {len(one)} letters; a gateway's name has {MAX_NAME} at most")
     names: dict[str, KeyPath] = {draft.vmac.name: (*draft.path, "name")} if draft.vmac.name else {}
     addresses: set[HostPort | None] = {draft.vmac.listen}
+    taken = {*draft.vmac.addresses, *(one.address for port in switch.switch.ports for one in port.addresses)}
     for gateway, path in zip(draft.vmac.gateways, draft.gateway_paths, strict=True):
         if gateway.name in names:
             problems.add((*path, "name"), f"gateway {gateway.name} is there already; list the others only, each once")
@@ -176,6 +194,11 @@ def _check_gateways(draft: VmacDraft, switch: SwitchDraft, problems: ProblemList
             problems.add((*path, "address"), f"{gateway.address} is another gateway's address, or our own")
         if gateway.address is not None:
             addresses.add(gateway.address)
+        if draft.vmac.mode is DispatchMode.SWITCH:
+            if gateway.via in taken:
+                message = f"{format_address(gateway.via)} is the switch's, the shared one or another gateway's"
+                problems.add((*path, "via"), message)
+            taken.add(gateway.via)
         if gateway.address is None and switch.is_whole and switch.switch.port_towards(gateway.via) is None:
             message = f"no port has {format_address(gateway.via)} on-link; give one an address in its network"
             problems.add((*path, "via"), message)

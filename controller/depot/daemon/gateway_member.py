@@ -16,11 +16,12 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from depot.config.host_port import HostPort
 from depot.config.vmac_model import VmacConfig
 from depot.daemon.event_log import EventLog
 from depot.daemon.gateway_news import describe
 from depot.daemon.gateway_switch import ALGORITHMS, bucket_packets, rates
-from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow
+from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow, tell_failure
 from depot.daemon.load_shell import LoadMeter
 from depot.daemon.switch_runner import SwitchRunner
 from depot.p4runtime.codec import CodecError
@@ -50,9 +51,11 @@ from depot.vmac.wire import Phase, Refusal
 __all__ = ["GatewayMember", "KeyFileError"]
 
 LEAVE_TIMEOUT = 2.0
-"""Seconds that a gateway that ends waits for the others to take its buckets."""
+"""Seconds that a gateway that ends waits for the others to take another of its buckets."""
 NEWS_TIMES, NEWS_INTERVAL = 3, 1.0
 """How often, and how many seconds apart, hosts of a bucket that we took over are told its MAC (RFC 5227, 3)."""
+KEPT_MOVES = 64
+"""Rows of moves that are shown."""
 SHORTEST_KEY = 16
 """Bytes."""
 _HOW: dict[type, str] = {BucketsTaken: "taken", BucketsGiven: "given", BucketsLost: "lost"}
@@ -84,33 +87,51 @@ class GatewayMember(asyncio.DatagramProtocol):
         self._is_writing = False
         self._left = asyncio.Event()
         self._moved: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        """Of the core's former lives."""
 
     # Life
 
     async def start(self) -> None:
-        """Listen for the others. Raises OSError."""
+        """Listen for the others. Raises OSError that says where it cannot, or which of them has no address."""
         loop, where = asyncio.get_running_loop(), self.config.listen
+        local = None if where is None else (where.host, where.port)
+        try:
+            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local)
+        except OSError as error:
+            raise OSError(f"vmac.listen: {where}: {error.strerror}") from None
+        family = self._transport.get_extra_info("socket").family
         for peer in self.config.gateways:
             if peer.address is not None:
-                found = await loop.getaddrinfo(peer.address.host, peer.address.port, type=socket.SOCK_DGRAM)
-                host, port, *_ = found[0][4]
-                self._addresses[peer.name] = str(host), int(port)
-        local = None if where is None else (where.host, where.port)
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local)
+                self._addresses[peer.name] = await _resolve(peer.name, peer.address, family)
         await self._meter.start()
         self._event_log.add("gateway-started", f"vmac: gateway {self.config.name} listens at {where}")
 
     async def stop(self) -> None:
         """Hand over what is ours as far as the others take it, and let go."""
         if self.gateway is not None:
-            self.gateway.leave(self.now())
-            self.settle()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._left.wait(), LEAVE_TIMEOUT)
+            await self._leave(self.gateway)
         self._end()
         await self._meter.stop()
         if self._transport is not None:
             self._transport.close()
+
+    async def _leave(self, gateway: Gateway) -> None:
+        """Hand over as long as somebody takes."""
+        gateway.leave(self.now())
+        self.settle()
+        ours, before = self._owned(gateway), -1
+        while ours != before and gateway is self.gateway and not self._left.is_set():
+            before = ours
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), LEAVE_TIMEOUT)
+            ours = self._owned(gateway)
+        if not self._left.is_set():
+            text = f"vmac: {ours} buckets are left, which nobody takes; the switch goes on serving them"
+            self._event_log.add("gateway-left", text, level=logging.WARNING)
+
+    def _owned(self, gateway: Gateway) -> int:
+        return gateway.status().owners.count(self.config.name)
 
     def now(self) -> float:
         """The loop's time, seconds."""
@@ -128,6 +149,8 @@ class GatewayMember(asyncio.DatagramProtocol):
 
     def switch_lost(self, runner: SwitchRunner) -> None:
         """We may write to it no more."""
+        if runner is not self._runner:
+            return  # another has its place already, after a reload
         if self.gateway is not None:
             text = "vmac: silent while our switch cannot be reached, so that the others take over"
             self._event_log.add("gateway-silent", text, level=logging.WARNING)
@@ -150,6 +173,8 @@ class GatewayMember(asyncio.DatagramProtocol):
         )
 
     def _end(self) -> None:
+        if self.gateway is not None:
+            self._counts.update(self.gateway.status().counters)
         self.gateway = self._runner = self._holdings = self._latest = None
         self._is_writing = False
         for task in self._tasks:
@@ -161,15 +186,23 @@ class GatewayMember(asyncio.DatagramProtocol):
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        tell_failure(task)
 
     # In
 
     def datagram_received(self, data: bytes, address: tuple[str | object, int]) -> None:
         """Somebody says something."""
         if self.gateway is not None:
-            self.gateway.receive(data, self.now())
+            self.gateway.receive(data, self.now(), self._whose(address))
             self.settle()
+
+    def _whose(self, address: tuple[str | object, int]) -> str:
+        """Return which gateway an address belongs to; empty: none, whoever it is."""
+        return next((name for name, known in self._addresses.items() if known == (address[0], address[1])), "")
 
     def error_received(self, error: Exception) -> None:
         """A gateway cannot be reached for now: its silence tells the core."""
@@ -317,15 +350,17 @@ class GatewayMember(asyncio.DatagramProtocol):
     def view(self) -> GatewaysView:
         """What can be said of them."""
         if self.gateway is None:
-            return GatewaysView("silent: our switch cannot be reached")
+            rows = [GatewayRow(self.config.name, False, None, 0, None)]
+            return GatewaysView("silent: our switch cannot be reached", rows, moved=self._moved, counts=self._counts)
         status = self.gateway.status()
-        state = "another gateway has our name" if status.is_disputed else ""
-        if status.phase is not Phase.ACTIVE:
-            state = status.phase.name.lower()
+        state = "" if status.phase is Phase.ACTIVE else status.phase.name.lower()
+        if status.is_disputed:
+            state = "another gateway has our name"
         rows = [GatewayRow(one.name, one.phase is not None, one.load, one.buckets, one.rate) for one in status.gateways]
         return GatewaysView(
-            state, rows, status.owners, status.rates, _together(status.moves), self._moved, status.counters
-        )
+            state, rows, status.owners, status.rates, _together(status.moves), self._moved,
+            self._counts + Counter(status.counters),
+        )  # fmt: skip
 
 
 def _together(moves: Sequence[MoveView]) -> list[MoveRow]:
@@ -337,8 +372,20 @@ def _together(moves: Sequence[MoveView]) -> list[MoveRow]:
         if last is not None and (last.source, last.to) == (source, move.to) and last.at - move.at < 1.0:
             found[-1] = replace(last, count=last.count + 1)
         else:
-            found.append(MoveRow(move.at, 1, source, move.to, ""))
-    return found
+            found.append(MoveRow(move.at, 1, source, move.to))
+    return found[:KEPT_MOVES]
+
+
+async def _resolve(name: str, address: HostPort, family: int) -> tuple[str, int]:
+    """Return a gateway's address for a socket of this family. Raises OSError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            address.host, address.port, family=family, type=socket.SOCK_DGRAM, flags=socket.AI_V4MAPPED
+        )
+    except OSError as error:
+        raise OSError(f"vmac: gateway {name}: {address}: {error.strerror}") from None
+    host, port, *_ = found[0][4]
+    return str(host), int(port)
 
 
 def _read_key(config: VmacConfig) -> bytes:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from depot.config.vmac_model import BalancingKind, VmacConfig
 from depot.daemon.event_log import EventLog
-from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow
+from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow, tell_failure
 from depot.daemon.switch_runner import SwitchRunner
 from depot.p4runtime.codec import CodecError
 from depot.p4runtime.entry import Action, Table
@@ -22,7 +22,7 @@ from depot.p4runtime.rpc_shell import RpcError
 from depot.switching.lan import Service
 from depot.switching.routing import NextHop
 from depot.vmac.dispatcher import Dispatcher, Move
-from depot.vmac.settings import Algorithm
+from depot.vmac.settings import Algorithm, VmacError
 from depot.vmac.smoothing import Smoothed
 
 __all__ = ["GatewaySwitch", "bucket_packets"]
@@ -74,10 +74,12 @@ class GatewaySwitch:
             {bucket: hops[hop] for mac, hop in led.items() if (bucket := bucket_of(mac)) is not None and hop in hops}
         )
         self._work = asyncio.create_task(self._watch(runner), name="vmac gateways")
+        self._work.add_done_callback(tell_failure)
 
     def switch_lost(self, runner: SwitchRunner) -> None:
         """We may write to it no more: it goes on with what it has."""
-        self._end()
+        if runner is self._runner:
+            self._end()
 
     def lan_packet(self, packet: PacketIn, now: float) -> None:
         """No bucket is watched in this mode."""
@@ -96,37 +98,39 @@ class GatewaySwitch:
     async def _watch(self, runner: SwitchRunner) -> None:
         """Ask the gateways, measure, decide."""
         config, loop = self.config, asyncio.get_running_loop()
-        hops = self._hops(runner)
         started = decided_at = loop.time()
         before: tuple[float, Mapping[int, int]] | None = None
         smoothed = Smoothed()
         while True:
-            now = loop.time()
-            runner.core.ask_neighbours(hops.values())
+            runner.core.ask_neighbours(self._hops(runner).values())
             runner.settle()
             await asyncio.sleep(config.report_interval)
             now = loop.time()
-            limit = SILENT_INTERVALS * config.report_interval
-            for name, hop in hops.items():
-                heard = runner.core.neighbours.heard_at(hop)
-                silent = now - max(heard or 0.0, started) if name in self.dispatcher.alive else 0.0
-                if heard is not None and now - heard < limit:
-                    self._set_alive(name, True, now)
-                elif silent >= limit:
-                    self._set_alive(name, False, now)
+            self._look_who_lives(runner, started, now)
             try:
                 packets = await bucket_packets(runner, config)
             except (RpcError, CodecError) as error:
                 logging.getLogger("depot.wire").warning("vmac: counters cannot be read: %s", error)
-                continue
-            if before is not None:
-                smoothed.add(0.0, rates(before, (now, packets)))
-                self.dispatcher.measured(smoothed.rates)
-            before = now, packets
+            else:
+                if before is not None:
+                    smoothed.add(0.0, rates(before, (now, packets)))
+                    self.dispatcher.measured(smoothed.rates)
+                before = now, packets
             if now >= decided_at + config.decision_interval:
                 decided_at = now
                 self.dispatcher.decide(now)
-            self._settle(runner, hops)
+            self._settle(runner)
+
+    def _look_who_lives(self, runner: SwitchRunner, started: float, now: float) -> None:
+        """A gateway dies when it is silent, or no port leads to it any more."""
+        limit, hops = SILENT_INTERVALS * self.config.report_interval, self._hops(runner)
+        for name in (one.name for one in self.config.gateways):
+            hop = hops.get(name)
+            heard = None if hop is None else runner.core.neighbours.heard_at(hop)
+            if heard is not None and now - heard < limit:
+                self._set_alive(name, True, now)
+            elif hop is None or now - max(heard or 0.0, started) >= limit:
+                self._set_alive(name, False, now)
 
     def _set_alive(self, name: str, alive: bool, now: float) -> None:
         if alive == (name in self.dispatcher.alive):
@@ -135,9 +139,9 @@ class GatewaySwitch:
         word, level = ("answers", logging.INFO) if alive else ("does not answer", logging.WARNING)
         self._event_log.add("gateway-up" if alive else "gateway-down", f"vmac: gateway {name} {word}", level=level)
 
-    def _settle(self, runner: SwitchRunner, hops: Mapping[str, NextHop]) -> None:
+    def _settle(self, runner: SwitchRunner) -> None:
         """Write who has what, and tell of what has moved."""
-        services = {}
+        services, hops = {}, self._hops(runner)
         for bucket, owner in enumerate(self.dispatcher.owners):
             if owner in self.dispatcher.alive and (hop := hops.get(owner or "")) is not None:
                 mtu = runner.core.routing.ports[hop.port].mtu
@@ -165,9 +169,10 @@ class GatewaySwitch:
 
     def move(self, buckets: Sequence[int], to: str) -> None:
         """Do as the operator says. Raises VmacError."""
+        if self._runner is None:
+            raise VmacError("the switch cannot be written to, so nothing can be moved")
         self.dispatcher.move(buckets, to, self.now())
-        if self._runner is not None:
-            self._settle(self._runner, self._hops(self._runner))
+        self._settle(self._runner)
 
     def view(self) -> GatewaysView:
         """What can be said of them."""

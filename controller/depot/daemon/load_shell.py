@@ -66,6 +66,8 @@ class LoadMeter:
             async for line in lines:
                 self._take(line.decode(errors="replace").strip())
             events.warning("load_command %s has ended, status %d", self._command[0], await process.wait())
+        except ValueError as error:  # a line longer than a reader holds
+            events.warning("load_command %s is started again: %s", self._command[0], error)
         finally:
             if process.returncode is None:
                 process.kill()

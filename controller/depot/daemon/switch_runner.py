@@ -138,6 +138,8 @@ class SwitchRunner:
         try:
             await self.shell.run()
         finally:
+            if self._lan is not None:
+                self._lan.switch_lost(self)
             if self._timer is not None:
                 self._timer.cancel()
             if self._rereading is not None:

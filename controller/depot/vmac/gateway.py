@@ -43,14 +43,20 @@ __all__ = ["Gateway"]
 
 _TICKS = 8
 """Ticks in a report interval: how often what is not answered is repeated."""
-_KEPT_MOVES = 64
+_KEPT_MOVES = 4
+"""Of each bucket, on average."""
+
+_WHY_NOT = {
+    Refusal.FOREIGN: "it is on no list of ours",
+    Refusal.PAST: "its clock was ahead before; start it again when its clock is right",
+}
 
 
 class Gateway:
     """One life of one gateway. After every call: `take_output`, and arm a timer for `next_deadline`.
 
     `incarnation`: a number of 64 bits, higher in each life. It first listens: until all peers are heard and have heard
-    it, or for three report intervals.
+    it, or for three report intervals; and as long as an active peer has other virtual MACs.
     """
 
     def __init__(self, settings: GatewaySettings, random: Draws, incarnation: int, now: float) -> None:
@@ -70,18 +76,18 @@ class Gateway:
         self._listen_until = now + settings.silence_limit
         self._disputed_since: float | None = None
         self._is_told_of_dispute = False
-        self._rival_until = now
+        self._rival_until = self._disagreed_until = now
         self._rival_told_at = float("-inf")
         self._has_left = False
         self._owners: list[str | None] = [None] * len(self._claims)
-        self._recent: deque[MoveView] = deque(maxlen=_KEPT_MOVES)
+        self._recent: deque[MoveView] = deque(maxlen=_KEPT_MOVES * len(self._claims))
         self._done: Counter[str] = Counter()
 
     # What comes in.
 
-    def receive(self, data: bytes, now: float) -> None:
-        """Take a datagram, from anyone."""
-        envelope = self._read(data, now)
+    def receive(self, data: bytes, now: float, source: str = "") -> None:
+        """Take a datagram, from anyone; `source`: the peer whose address it has, for the log."""
+        envelope = self._read(data, now, source)
         if envelope is None:
             return
         if envelope.recipient != self._settings.name:
@@ -219,11 +225,11 @@ class Gateway:
 
     # Messages.
 
-    def _read(self, data: bytes, now: float) -> Envelope | None:
+    def _read(self, data: bytes, now: float, source: str = "") -> Envelope | None:
         try:
             envelope = read(data, self._settings.key)
         except WireError as error:
-            self._outbox.refuse(error.refusal, "", error.detail, now)
+            self._outbox.refuse(error.refusal, source, error.detail, now)
             return None
         if envelope.sender == self._settings.name:
             if envelope.incarnation != self._incarnation:
@@ -240,7 +246,8 @@ class Gateway:
         was_live = self._members.is_live(sender)
         refusal = self._members.admit(envelope, now)
         if refusal is not None:
-            self._outbox.refuse(refusal, sender, f"incarnation {envelope.incarnation}", now)
+            detail = _WHY_NOT.get(refusal, f"incarnation {envelope.incarnation}")
+            self._outbox.refuse(refusal, sender, detail, now)
             return False
         if not was_live:
             self._outbox.tell(GatewayUp(sender))
@@ -286,7 +293,10 @@ class Gateway:
 
     def _reported(self, peer: Peer, report: Report, sequence: int, now: float) -> None:
         if report.virtual_macs != self._settings.virtual_macs:
-            self._outbox.refuse(Refusal.DISAGREEING, peer.name, f"{report.virtual_macs}", now)
+            detail = f"{report.virtual_macs} there, {self._settings.virtual_macs} here"
+            self._outbox.refuse(Refusal.DISAGREEING, peer.name, detail, now)
+            if report.phase is Phase.ACTIVE:
+                self._disagreed_until = now + self._settings.silence_limit
             return
         if sequence > peer.report_sequence:
             peer.report, peer.report_sequence = report, sequence
@@ -369,7 +379,7 @@ class Gateway:
         self._outbox.tell(GatewayDown(name, reason))
 
     def _begin_if_ready(self, now: float) -> None:
-        if self._members.phase is not Phase.LISTENING or self._has_rival(now):
+        if self._members.phase is not Phase.LISTENING or self._has_rival(now) or now < self._disagreed_until:
             return
         is_known = all(self._hears_us(peer) for peer in self._members if peer.is_live)
         is_late = now >= self._listen_until + self._settings.silence_limit

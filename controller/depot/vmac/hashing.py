@@ -34,6 +34,9 @@ class VirtualMacs:
     hash: BucketHash = BucketHash.CRC
     """How hosts are divided."""
 
+    def __str__(self) -> str:
+        return f"{self.count} from {_text(self.base)} ({self.hash.value})"
+
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_BUCKETS or self.count & (self.count - 1):
             raise ValueError(f"{self.count} virtual MACs: the number must be a power of two, {MAX_BUCKETS} at most")
@@ -44,7 +47,10 @@ class VirtualMacs:
                 f"base {_text(self.base)} must be a locally administered unicast MAC, as 02:00:00:00:00:00"
             )
         if self.base & self.mask:
-            raise ValueError(f"base {_text(self.base)} is no multiple of the number of virtual MACs, {self.count}")
+            raise ValueError(
+                f"base {_text(self.base)} is no multiple of the number of virtual MACs, {self.count}; "
+                f"{_text(self.base & ~self.mask)} is"
+            )
 
     @property
     def mask(self) -> int:

@@ -110,10 +110,10 @@ class Membership:
             return Refusal.FOREIGN
         incarnation = envelope.incarnation
         if peer.incarnation is None:
-            if incarnation < peer.latest or (incarnation == peer.latest and peer.ended):
+            if not envelope.recipient or (incarnation == peer.latest and peer.ended):
                 return Refusal.REPEATED
-            if not envelope.recipient:
-                return Refusal.FOREIGN
+            if incarnation < peer.latest:
+                return Refusal.PAST
             if incarnation == peer.latest and not peer.is_fresh(envelope.sequence):
                 return Refusal.REPEATED
             peer.begin(incarnation)

@@ -51,6 +51,8 @@ class Refusal(Enum):
     """It is for somebody else."""
     REPEATED = "repeated"
     """It has been here before, or is too old to tell."""
+    PAST = "past life"
+    """It is for us, of a life of its sender before one that has ended: its clock has gone back."""
     DUPLICATE = "duplicate identity"
     """Another gateway of that name is there already."""
     DISAGREEING = "other virtual MACs"
@@ -285,7 +287,7 @@ def read(data: bytes, key: bytes) -> Envelope:
     if len(content) < 4 + _NUMBERS.size:
         raise WireError(Refusal.MALFORMED, f"{len(data)} bytes are no message")
     if not hmac.compare_digest(hmac.digest(key, content, "sha256"), tag):
-        raise WireError(Refusal.FORGED, "not sealed with our key")
+        raise WireError(Refusal.FORGED, "not sealed with our key; all gateways must have the same key file")
     cursor = _Cursor(content)
     version, kind = cursor.byte(), cursor.byte()
     if version != VERSION or kind not in _DECODERS:
