@@ -8,11 +8,13 @@ their own have.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.gateway_sites import load_program
 from bench.gateway_sites.places import INNER, SITES, GatewayPlace
 from depot.cli.client import ask
 from depot.demo.box import Box, Engine
@@ -36,6 +38,7 @@ table inet gateway {{
 }}
 """
 _START_SECONDS = 20.0
+_LOAD_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,11 @@ class Gateway:
         ]
         if vmac is not None:
             listen = f"{place.control.address(4)}:{_CONTROL_PORT}"
-            given = {"name": place.name, "listen": listen, "addresses": [str(site.gateway)], "ports": [1]}
+            load = [sys.executable, str(Path(load_program.__file__)), str(_LOAD_SECONDS), str(self.limit.rate)]
+            given = {
+                "name": place.name, "listen": listen, "addresses": [str(site.gateway)], "ports": [1],
+                "load_command": [*load, "inner", self.tunnel],
+            }  # fmt: skip
             parts.append(toml_table("[vmac]", given | dict(vmac)))
             for peer in peers:
                 address = f"{peer.control.address(4)}:{_CONTROL_PORT}"

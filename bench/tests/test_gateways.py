@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bench import gateways
 from bench.gateway_sites.hosts import FIRST, HOSTS, Hosts, Series
+from bench.gateway_sites.load_program import received
 from bench.gateway_sites.pictures import draw
 from bench.gateway_sites.places import SITES
 from bench.gateway_sites.throughput import LossError, zero_loss
@@ -120,6 +121,13 @@ def test_hosts_answer_who_asks_for_them() -> None:
     assert found is not None
     assert (found[:6], found[22:28], found[28:32]) == (ask[6:12], CONSECUTIVE.mac(LEFT.number, FIRST), mine)
     assert left.receive(ask[:38] + LEFT.address(11).packed) is None
+
+
+def test_the_load_is_what_comes_by_both_interfaces() -> None:
+    listed = (
+        "head | of\n  inner: 640 10 0 0 0 0 0 0 900 15 0 0 0 0 0 0\nwg0:99 7 0 0 0 0 0 0 1 2 0 0 0 0 0 0\n lo: 5 3\n"
+    )
+    assert received(listed, ["inner", "wg0"]) == 17
 
 
 @pytest.mark.parametrize("limit", [350.0, 1000.0, 1180.0, 2500.0])
