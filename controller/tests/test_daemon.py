@@ -391,22 +391,14 @@ SHELL_PYTHON = Path(__file__).resolve().parents[2] / ".venv-p4rt-shell" / "bin" 
 
 
 @pytest.mark.skipif(not SHELL_PYTHON.is_file(), reason="p4runtime-shell has no environment here: make test makes it")
-def test_the_shell_reads_beside_the_daemon(daemon: Daemon) -> None:
-    argv = [
-        sys.executable,
-        "-m",
-        "depot",
-        "shell",
-        "edge",
-        "-c",
-        str(daemon.config_file),
-        "--python",
-        str(SHELL_PYTHON),
-    ]
-    typed = 'for e in table_entry["member_table"].read(): print(e)\n\nexit\n'
-    done = subprocess.run(argv, input=typed, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.count("nat_to_member") == 3
-    assert daemon.ask("status")["switches"][0]["role"] == "primary"
+def test_the_shell_reads_beside_the_daemon(tmp_path: Path, empty: SwitchProcess) -> None:
+    with running(tmp_path, empty) as daemon:
+        words = ["shell", "edge", "-c", str(daemon.config_file), "--python", str(SHELL_PYTHON)]
+        typed = 'for e in table_entry["member_table"].read(): print(e)\n\nexit\n'
+        argv = [sys.executable, "-m", "depot", *words]
+        done = subprocess.run(argv, input=typed, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout.count("nat_to_member") == 3
+        assert daemon.ask("status")["switches"][0]["role"] == "primary"
 
 
 class Server:
