@@ -9,8 +9,9 @@ import pytest
 from depot.address import parse_address
 from depot.config import ConfigError, load, parse
 from depot.config.host_port import HostPort
-from depot.config.vmac_model import BalancingKind, DispatchMode, GatewayConfig
+from depot.config.vmac_model import DispatchMode, GatewayConfig
 from depot.vmac.hashing import BucketHash, VirtualMacs
+from depot.vmac.settings import Algorithm
 
 SWITCH = """
 [[switch]]
@@ -62,7 +63,7 @@ def test_a_gateway_that_dispatches_itself():
     assert vmac.key == Path("/etc/depot/vmac.key")
     assert vmac.addresses == (parse_address("10.1.0.1"), parse_address("fd00:1::1"))
     assert vmac.virtual_macs == VirtualMacs(0x028888888800, 256, BucketHash.CRC)
-    assert vmac.balancing is BalancingKind.BALANCED
+    assert vmac.balancing is Algorithm.BALANCED
     assert vmac.gateways == (GatewayConfig("g2", HostPort("192.0.2.2", 7947)),)
 
 
@@ -127,6 +128,7 @@ def test_what_does_not_fit_together(before: str, after: str, found: str):
         ('name = "g1"', 'has no meaning with mode = "switch"'),
         ('listen = "192.0.2.1:7947"', 'has no meaning with mode = "switch"'),
         ('key = "vmac.key"', 'has no meaning with mode = "switch"'),
+        ('learning_interval = "30s"', 'has no meaning with mode = "switch"'),
     ],
 )
 def test_what_only_gateways_that_dispatch_themselves_have(line: str, found: str):

@@ -21,11 +21,11 @@ from depot.config.values import host_port
 from depot.config.vmac_model import VmacConfig
 from depot.daemon import gateway_member, load_shell
 from depot.daemon.event_log import EventLog
-from depot.daemon.gateway_member import GatewayMember
-from depot.daemon.gateway_switch import GatewaySwitch, pause
-from depot.daemon.gateway_view import tell_failure
+from depot.daemon.gateway_member import GatewayMember, pause
+from depot.daemon.gateway_switch import GatewaySwitch
 from depot.daemon.load_shell import LoadMeter
 from depot.daemon.switch_runner import LanListener, Membership, SwitchRunner
+from depot.daemon.tasks import tell_failure
 from depot.p4runtime.rpc_shell import RpcError
 from depot.p4runtime.switch_shell import Pipeline
 from depot.program import find_compiled_program
@@ -107,6 +107,21 @@ async def test_where_a_gateway_cannot_listen_or_speak_is_said(
     await gateway.stop()
 
 
+async def test_a_reload_changes_who_is_heard_and_spoken_with(tmp_path: Path):
+    gateway, config = member(tmp_path)
+    gateway.config = replace(gateway.config, listen=HostPort("127.0.0.1", 0))
+    await gateway.start()
+    gateway.switch_ready(runner(config))
+    more = SELF + '[[vmac.gateway]]\nname = "g3"\naddress = "192.0.2.3:7947"\n'
+    gateway.reconfigure(gateways(parse(SWITCH + more, base=tmp_path)))
+    await asyncio.sleep(0.05)
+    assert [one.name for one in gateway.view().gateways] == ["g1", "g2", "g3"]
+    gateway.reconfigure(gateways(config))
+    await asyncio.sleep(0.05)
+    assert [one.name for one in gateway.view().gateways] == ["g1", "g2"]
+    await gateway.stop()
+
+
 async def test_a_switch_that_is_let_go_of_is_lost_to_the_gateways(monkeypatch: pytest.MonkeyPatch):
     config = parse(SWITCH)
     lost: list[object] = []
@@ -156,7 +171,7 @@ async def test_a_gateway_that_falls_silent_is_replaced_though_counters_cannot_be
     for _ in range(6):
         edge.core.neighbours.seen(1, parse_address("10.1.0.77"), 0x02AA00000001, gateway.now())
         await asyncio.sleep(0.03)
-    services = edge.core.lan.buckets([])
+    services = edge.core.routing.lan.buckets([])
     assert len(services) == 256
     await gateway.stop()
 

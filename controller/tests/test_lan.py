@@ -45,12 +45,12 @@ def test_the_shared_address_is_answered_by_bucket_and_routed_to_nobody():
 def test_buckets_are_written_as_they_come_and_go():
     found = core()
     written(found)
-    found.serve_buckets({3: Service(Action.OWN), 4: Service(Action.WATCH)})
+    found.lan.serve({3: Service(Action.OWN), 4: Service(Action.WATCH)})
     assert written(found) == [
         ("INSERT", Entry(Table.VIRTUAL_MAC, (1, BASE | 3), Action.OWN)),
         ("INSERT", Entry(Table.VIRTUAL_MAC, (1, BASE | 4), Action.WATCH)),
     ]
-    found.serve_buckets({4: Service(Action.OWN)})
+    found.lan.serve({4: Service(Action.OWN)})
     assert sorted(written(found)) == [
         ("DELETE", Entry(Table.VIRTUAL_MAC, (1, BASE | 3), Action.OWN)),
         ("MODIFY", Entry(Table.VIRTUAL_MAC, (1, BASE | 4), Action.OWN)),
@@ -64,9 +64,9 @@ def test_only_hosts_that_we_serve_get_frames_from_a_virtual_mac():
     other = neighbour_entry(1, HOST, 0x02DE00000001, MAC)
     ours = Entry(Table.NEIGHBOUR, (1, HOST), Action.SET_NEIGHBOUR_BY_BUCKET, (MAC, *BY_BUCKET))
     assert written(found) == [("INSERT", other)]
-    found.serve_buckets({BUCKET: Service(Action.OWN)})
+    found.lan.serve({BUCKET: Service(Action.OWN)})
     assert ("MODIFY", ours) in written(found)
-    found.serve_buckets({BUCKET: Service(Action.WATCH)})
+    found.lan.serve({BUCKET: Service(Action.WATCH)})
     assert ("MODIFY", other) in written(found)
 
 
@@ -75,13 +75,13 @@ def test_what_the_switch_serves_stays_until_we_know_better():
     held = Entry(Table.VIRTUAL_MAC, (1, BASE | 7), Action.OWN)
     found.connected([held], 0.0)
     assert held.key not in [entry.key for _, entry in written(found)]
-    found.serve_buckets({})
+    found.lan.serve({})
     assert written(found) == [("DELETE", held)]
 
 
 def test_a_reload_keeps_what_is_served_unless_the_virtual_macs_are_others():
     found = core()
-    found.serve_buckets({3: Service(Action.OWN)})
+    found.lan.serve({3: Service(Action.OWN)})
     written(found)
     found.reconfigure(CONFIG.switches[0], CONFIG.vips, {}, 1.0, vmac=CONFIG.vmac)
     assert written(found) == []

@@ -56,17 +56,35 @@ def test_the_last_that_lives_has_all_and_nobody_has_what_nobody_serves():
     assert set(found.owners) == {"a"}
 
 
+@pytest.mark.parametrize("capacity", [100.0, None])
 @pytest.mark.parametrize("algorithm", [Algorithm.RING, Algorithm.BALANCED])
-def test_load_that_begins_at_one_ends_at_all(algorithm: Algorithm):
-    found = dispatcher(algorithm)
+def test_load_that_begins_at_one_ends_at_all(algorithm: Algorithm, capacity: float | None):
+    found = dispatcher(algorithm, capacity)
     found.move(range(64), "a", 0.0)
     rates = dict.fromkeys(range(64), 3.0)
     for step in range(60):
         found.measured(rates)
         found.decide(float(step))
-    loads = [found.load(name) or 0.0 for name in NAMES]
-    assert max(loads) - min(loads) <= 0.13
-    assert max(loads) < 1
+    shown = [len(found.owned_by(name)) * 3.0 / 100.0 for name in NAMES]
+    assert max(shown) - min(shown) <= 0.13
+    assert max(shown) < 1
+
+
+def test_in_a_ring_each_decides_in_each_round():
+    found = dispatcher(Algorithm.RING)
+    found.move(range(64), "a", 0.0)
+    found.move(range(40, 64), "b", 0.0)
+    found.measured(dict.fromkeys(range(64), 3.0))
+    found.decide(1.0)
+    assert {(move.source, move.to) for move in found.moves if move.at == 1.0} == {("a", "b"), ("b", "c")}
+
+
+def test_without_an_algorithm_nothing_moves_for_load():
+    found = dispatcher(Algorithm.NONE)
+    found.move(range(64), "a", 0.0)
+    found.measured(dict.fromkeys(range(64), 3.0))
+    found.decide(1.0)
+    assert set(found.owners) == {"a"}
 
 
 def test_what_the_switch_does_already_is_adopted():

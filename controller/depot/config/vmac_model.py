@@ -8,8 +8,9 @@ from pathlib import Path
 
 from depot.config.host_port import HostPort
 from depot.vmac.hashing import VirtualMacs
+from depot.vmac.settings import Algorithm
 
-__all__ = ["BalancingKind", "DispatchMode", "GatewayConfig", "VmacConfig"]
+__all__ = ["DispatchMode", "GatewayConfig", "VmacConfig"]
 
 
 class DispatchMode(Enum):
@@ -19,15 +20,6 @@ class DispatchMode(Enum):
     """They do: this depot is one of them, behind an ordinary switch (seed 004, 3.3)."""
     SWITCH = "switch"
     """Our switch does: the gateways are plain hosts behind it."""
-
-
-class BalancingKind(Enum):
-    """Which algorithm moves buckets."""
-
-    RING = "ring"
-    """The seed's Algorithm 5: a random subset to the successor."""
-    BALANCED = "balanced"
-    """By measured rates, to the least loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ class VmacConfig:
     """Mode "self": where messages of the others arrive, UDP."""
     key: Path = Path()
     """Mode "self": the file with the secret that all gateways share."""
-    balancing: BalancingKind = BalancingKind.BALANCED
+    balancing: Algorithm = Algorithm.BALANCED
     """Which algorithm moves buckets."""
     report_interval: float = 0.5
     """Seconds between two reports of a gateway's load (T_L)."""

@@ -26,9 +26,9 @@ from depot.config.values import (
     number,
     text,
 )
-from depot.config.vmac_model import BalancingKind, DispatchMode, GatewayConfig, VmacConfig
+from depot.config.vmac_model import DispatchMode, GatewayConfig, VmacConfig
 from depot.vmac.hashing import BucketHash, VirtualMacs
-from depot.vmac.settings import MAX_NAME
+from depot.vmac.settings import MAX_NAME, Algorithm
 
 __all__ = ["VmacDraft", "check_vmac", "read_vmac"]
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 _BASE = 0x028888888800
 _MOST_PACKETS = 1e12
 _CAPACITY = number(1.0, _MOST_PACKETS)
-_OF_SELF = ("name", "listen", "key", "capacity", "load_command")
+_OF_SELF = ("name", "listen", "key", "learning_interval", "capacity", "load_command")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def read_vmac(reader: TableReader | None, base: Path) -> VmacDraft | None:
         name=_of_self(reader, is_self, "name", name, ""),
         listen=_of_self(reader, is_self, "listen", host_port, None),
         key=base / _of_self(reader, is_self, "key", file_path, Path()),
-        balancing=reader.optional("balancing", choice(BalancingKind), BalancingKind.BALANCED),
+        balancing=reader.optional("balancing", choice(Algorithm), Algorithm.BALANCED),
         report_interval=reader.optional("report_interval", duration(0.05, 60), 0.5),
         decision_interval=reader.optional("decision_interval", duration(0.05, 600), 1.0),
         threshold=reader.optional("threshold", number(0.0, 1.0), 0.1),

@@ -380,9 +380,11 @@ class Daemon:
         return []
 
     def _apply_gateways(self, config: Config) -> list[str]:
+        if self.gateways is not None and config.vmac is not None:
+            self.gateways.reconfigure(config.vmac)
         if config.vmac == (None if self.gateways is None else self.gateways.config):
             return []
-        return ["[vmac]: what has changed takes effect when the daemon is started again"]
+        return ["[vmac]: what else has changed than the list of gateways takes effect when the daemon is started again"]
 
     def _apply_switches(self, config: Config) -> None:
         """Switches that stay get their new ports, routes and VIPs; others are let go of or connected to."""

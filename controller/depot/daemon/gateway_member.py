@@ -12,23 +12,23 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from depot.config.host_port import HostPort
 from depot.config.vmac_model import VmacConfig
+from depot.daemon.bucket_rates import BucketRates
 from depot.daemon.event_log import EventLog
 from depot.daemon.gateway_news import describe
-from depot.daemon.gateway_switch import ALGORITHMS, bucket_packets, pause, rates
-from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow, tell_failure
+from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow
 from depot.daemon.load_shell import LoadMeter
 from depot.daemon.switch_runner import SwitchRunner
-from depot.p4runtime.codec import CodecError
+from depot.daemon.tasks import tell_failure
 from depot.p4runtime.entry import Action
 from depot.p4runtime.packets import PacketIn, PacketOut, PuntReason
-from depot.p4runtime.rpc_shell import ConnectionLostError, RpcError
-from depot.switching.frames import ethernet
+from depot.p4runtime.rpc_shell import ConnectionLostError
+from depot.switching.frames import ETHERNET_LENGTH, ethernet
 from depot.switching.lan import LAN_ETHER_TYPE, Service
 from depot.vmac.events import (
     BucketsGiven,
@@ -43,12 +43,12 @@ from depot.vmac.events import (
     VmacEvent,
 )
 from depot.vmac.gateway import Gateway
-from depot.vmac.settings import GatewaySettings, VmacError
-from depot.vmac.smoothing import Smoothed
+from depot.vmac.settings import MIN_KEY, GatewaySettings, VmacError
+from depot.vmac.smoothing import smoothed
 from depot.vmac.status import MoveView
 from depot.vmac.wire import Phase, Refusal
 
-__all__ = ["GatewayMember", "KeyFileError"]
+__all__ = ["GatewayMember", "KeyFileError", "pause"]
 
 LEAVE_TIMEOUT = 2.0
 """Seconds that a gateway that ends waits for the others to take another of its buckets."""
@@ -56,8 +56,6 @@ NEWS_TIMES, NEWS_INTERVAL = 3, 1.0
 """How often, and how many seconds apart, hosts of a bucket that we took over are told its MAC (RFC 5227, 3)."""
 KEPT_MOVES = 64
 """Rows of moves that are shown."""
-SHORTEST_KEY = 16
-"""Bytes."""
 _HOW: dict[type, str] = {BucketsTaken: "taken", BucketsGiven: "given", BucketsLost: "lost"}
 _SERVICES = {Holding.OWN: Service(Action.OWN), Holding.WATCH: Service(Action.WATCH)}
 
@@ -100,12 +98,34 @@ class GatewayMember(asyncio.DatagramProtocol):
             self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local)
         except OSError as error:
             raise OSError(f"vmac.listen: {where}: {error.strerror}") from None
-        family = self._transport.get_extra_info("socket").family
-        for peer in self.config.gateways:
-            if peer.address is not None:
-                self._addresses[peer.name] = await _resolve(peer.name, peer.address, family)
+        await self._find_peers(self.config)
         await self._meter.start()
         self._event_log.add("gateway-started", f"vmac: gateway {self.config.name} listens at {where}")
+
+    async def _find_peers(self, config: VmacConfig) -> None:
+        """Look up where the others are. Raises OSError, and then nothing has changed."""
+        family = self._transport.get_extra_info("socket").family if self._transport is not None else 0
+        self._addresses = {
+            peer.name: await _resolve(peer.name, peer.address, family)
+            for peer in config.gateways
+            if peer.address is not None
+        }
+
+    def reconfigure(self, config: VmacConfig) -> None:
+        """Take another list of gateways; the rest stays until the daemon is started again."""
+        if config.gateways != self.config.gateways:
+            self.config = replace(self.config, gateways=config.gateways)
+            self._spawn(self._meet(self.config))
+
+    async def _meet(self, config: VmacConfig) -> None:
+        """Hear and speak with those that are listed now."""
+        try:
+            await self._find_peers(config)
+        except OSError as error:
+            self._event_log.add("gateway-unknown", str(error), level=logging.WARNING)
+        if self.gateway is not None:
+            self.gateway.set_peers([peer.name for peer in config.gateways], self.now())
+            self.settle()
 
     async def stop(self) -> None:
         """Hand over what is ours as far as the others take it, and let go."""
@@ -163,7 +183,7 @@ class GatewayMember(asyncio.DatagramProtocol):
             peers=tuple(peer.name for peer in config.gateways),
             key=self._key,
             virtual_macs=config.virtual_macs,
-            algorithm=ALGORITHMS[config.balancing],
+            algorithm=config.balancing,
             report_interval=config.report_interval,
             decision_interval=config.decision_interval,
             threshold=config.threshold,
@@ -184,7 +204,7 @@ class GatewayMember(asyncio.DatagramProtocol):
             self._timer = None
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, name="vmac")
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -209,11 +229,11 @@ class GatewayMember(asyncio.DatagramProtocol):
 
     def lan_packet(self, packet: PacketIn, now: float) -> None:
         """Our switch hands over a host's ask, with the answer ready, or a frame between gateways."""
-        if self.gateway is None or len(packet.payload) < 14:
+        if self.gateway is None or len(packet.payload) < ETHERNET_LENGTH:
             return
         source = int.from_bytes(packet.payload[6:12], "big")
         if packet.reason == PuntReason.GATEWAY_FRAME:
-            self.gateway.receive_frame(source, packet.payload[14:], now)
+            self.gateway.receive_frame(source, packet.payload[ETHERNET_LENGTH:], now)
         else:
             bucket = self.config.virtual_macs.bucket_of(source)
             if bucket is not None:
@@ -241,7 +261,7 @@ class GatewayMember(asyncio.DatagramProtocol):
             self._is_writing = True
             self._spawn(self._serve(runner, gateway))
         if output.hosts:
-            runner.core.told_of_hosts(output.hosts, self.now())
+            runner.core.lan.told_of_hosts(output.hosts, self.now())
             runner.settle()
         if output.announce:
             self._spawn(self._tell_hosts(runner, frozenset(output.announce)))
@@ -270,7 +290,7 @@ class GatewayMember(asyncio.DatagramProtocol):
             while gateway is self.gateway and (holdings := self._holdings) is not None:
                 self._holdings = None
                 if holdings.buckets or gateway.status().phase is not Phase.LISTENING:
-                    runner.core.serve_buckets({bucket: _SERVICES[held] for bucket, held in holdings.buckets.items()})
+                    runner.core.lan.serve({bucket: _SERVICES[held] for bucket, held in holdings.buckets.items()})
                     runner.settle()
                     await runner.shell.flushed()
                 gateway.written(holdings.generation, self.now())
@@ -282,7 +302,7 @@ class GatewayMember(asyncio.DatagramProtocol):
         for frame in output.frames:
             data = ethernet(macs.group_mac, macs.mac(frame.bucket), LAN_ETHER_TYPE, frame.payload)
             for port in self.config.ports:
-                runner.shell.send(PacketOut(data.ljust(60, b"\0"), egress_port=port))
+                runner.shell.send(PacketOut(data, egress_port=port))
         for port, data in output.answers:
             runner.shell.send(PacketOut(data, egress_port=port))
 
@@ -322,23 +342,14 @@ class GatewayMember(asyncio.DatagramProtocol):
 
     async def _measure(self, runner: SwitchRunner, gateway: Gateway) -> None:
         """Read what each bucket has brought, once in a report interval; less often where that is much work."""
-        before: tuple[float, Mapping[int, int]] | None = None
-        smoothed, took = Smoothed(), 0.0
+        rates = BucketRates(runner, self.config)
+        load: float | None = None
         while True:
-            await asyncio.sleep(pause(self.config.report_interval, took))
-            began = self.now()
-            try:
-                now = self.now(), await bucket_packets(runner, self.config)
-            except (RpcError, CodecError) as error:
-                logging.getLogger("depot.wire").warning("vmac: counters cannot be read: %s", error)
-                continue
-            took = self.now() - began
-            if before is not None:
-                found = rates(before, now)
-                smoothed.add(self._meter.load(sum(found.values())), found)
-                gateway.measured(smoothed.load, smoothed.rates, self.now())
+            await asyncio.sleep(pause(self.config.report_interval, rates.took))
+            if (found := await rates.read()) is not None:
+                load = smoothed(load, self._meter.load(sum(found.values())))
+                gateway.measured(load, found, self.now())
                 self.settle()
-            before = now
 
     # What is asked
 
@@ -365,6 +376,11 @@ class GatewayMember(asyncio.DatagramProtocol):
             state, rows, status.owners, status.rates, _together(status.moves), self._moved,
             counts,
         )  # fmt: skip
+
+
+def pause(interval: float, took: float) -> float:
+    """Return the seconds until counters are read again: they are read in a fifth of the time at most."""
+    return max(interval, 4 * took)
 
 
 def _together(moves: Sequence[MoveView]) -> list[MoveRow]:
@@ -397,6 +413,6 @@ def _read_key(config: VmacConfig) -> bytes:
         key = config.key.read_bytes().strip()
     except OSError as error:
         raise KeyFileError(f"{config.key}: {error.strerror}") from None
-    if len(key) < SHORTEST_KEY:
-        raise KeyFileError(f"{config.key}: shorter than {SHORTEST_KEY} bytes; `depot vmac init` makes one")
+    if len(key) < MIN_KEY:
+        raise KeyFileError(f"{config.key}: shorter than {MIN_KEY} bytes; `depot vmac init` makes one")
     return key

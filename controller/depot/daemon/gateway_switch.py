@@ -9,27 +9,25 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from depot.config.vmac_model import BalancingKind, VmacConfig
+from depot.config.vmac_model import VmacConfig
+from depot.daemon.bucket_rates import BucketRates
 from depot.daemon.event_log import EventLog
-from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow, tell_failure
+from depot.daemon.gateway_view import GatewayRow, GatewaysView, MoveRow
 from depot.daemon.switch_runner import SwitchRunner
-from depot.p4runtime.codec import CodecError
-from depot.p4runtime.entry import Action, Table
+from depot.daemon.tasks import tell_failure
+from depot.p4runtime.entry import Action
 from depot.p4runtime.packets import PacketIn
-from depot.p4runtime.rpc_shell import RpcError
 from depot.switching.lan import Service
 from depot.switching.routing import NextHop
 from depot.vmac.dispatcher import Dispatcher, Move
-from depot.vmac.settings import Algorithm, VmacError
-from depot.vmac.smoothing import Smoothed
+from depot.vmac.settings import VmacError
 
-__all__ = ["ALGORITHMS", "GatewaySwitch", "bucket_packets", "pause", "rates"]
+__all__ = ["GatewaySwitch"]
 
 SILENT_INTERVALS = 3
 """Report intervals without an answer after which a gateway is dead."""
-ALGORITHMS = {BalancingKind.RING: Algorithm.RING, BalancingKind.BALANCED: Algorithm.BALANCED}
 
 
 class GatewaySwitch:
@@ -41,7 +39,7 @@ class GatewaySwitch:
         self._event_log = event_log
         capacities = {gateway.name: gateway.capacity for gateway in config.gateways}
         self.dispatcher = Dispatcher(
-            config.virtual_macs.count, capacities, ALGORITHMS[config.balancing], config.threshold, config.subset,
+            config.virtual_macs.count, capacities, config.balancing, config.threshold, config.subset,
             random.Random(),
         )  # fmt: skip
         """Who has which buckets."""
@@ -61,6 +59,9 @@ class GatewaySwitch:
         """The loop's time, seconds."""
         return asyncio.get_running_loop().time()
 
+    def reconfigure(self, config: VmacConfig) -> None:
+        """Nothing changes before the daemon is started again."""
+
     # The switch
 
     def switch_ready(self, runner: SwitchRunner) -> None:
@@ -68,7 +69,7 @@ class GatewaySwitch:
         self._end()
         self._runner = runner
         hops = {hop: name for name, hop in self._hops(runner).items()}
-        led = runner.core.led_buckets()
+        led = runner.core.lan.led()
         bucket_of = self.config.virtual_macs.bucket_of
         self.dispatcher.adopt(
             {bucket: hops[hop] for mac, hop in led.items() if (bucket := bucket_of(mac)) is not None and hop in hops}
@@ -99,23 +100,15 @@ class GatewaySwitch:
         """Ask the gateways, measure, decide."""
         config, loop = self.config, asyncio.get_running_loop()
         started = decided_at = loop.time()
-        before: tuple[float, Mapping[int, int]] | None = None
-        smoothed = Smoothed()
+        rates = BucketRates(runner, config)
         while True:
-            runner.core.ask_neighbours(self._hops(runner).values())
+            runner.core.lan.ask(self._hops(runner).values())
             runner.settle()
             await asyncio.sleep(config.report_interval)
             now = loop.time()
             self._look_who_lives(runner, started, now)
-            try:
-                packets = await bucket_packets(runner, config)
-            except (RpcError, CodecError) as error:
-                logging.getLogger("depot.wire").warning("vmac: counters cannot be read: %s", error)
-            else:
-                if before is not None:
-                    smoothed.add(0.0, rates(before, (now, packets)))
-                    self.dispatcher.measured(smoothed.rates)
-                before = now, packets
+            if (found := await rates.read()) is not None:
+                self.dispatcher.measured(found)
             if now >= decided_at + config.decision_interval:
                 decided_at = now
                 self.dispatcher.decide(now)
@@ -146,7 +139,7 @@ class GatewaySwitch:
             if owner in self.dispatcher.alive and (hop := hops.get(owner or "")) is not None:
                 mtu = runner.core.routing.ports[hop.port].mtu
                 services[bucket] = Service(Action.LEAD_TO_GATEWAY, (hop.port, hop.address, mtu))
-        runner.core.serve_buckets(services)
+        runner.core.lan.serve(services)
         runner.settle()
         for move in reversed(self._new_moves()):
             self._moved["moved" if move.source else "assigned"] += len(move.buckets)
@@ -185,23 +178,3 @@ class GatewaySwitch:
         moves = [MoveRow(one.at, len(one.buckets), one.source or "", one.to, one.why) for one in known.moves]
         state = "" if self._runner is not None else "the switch cannot be written to"
         return GatewaysView(state, rows, known.owners, known.rates, moves, self._moved)
-
-
-def rates(before: tuple[float, Mapping[int, int]], after: tuple[float, Mapping[int, int]]) -> dict[int, float]:
-    """Return packets a second by bucket between two readings, each with its time; new entries count from zero."""
-    span = max(after[0] - before[0], 1e-3)
-    return {bucket: max(0, count - before[1].get(bucket, 0)) / span for bucket, count in after[1].items()}
-
-
-def pause(interval: float, took: float) -> float:
-    """Return the seconds until counters are read again: they are read in a fifth of the time at most."""
-    return max(interval, 4 * took)
-
-
-async def bucket_packets(runner: SwitchRunner, config: VmacConfig) -> dict[int, int]:
-    """Return the packets that each bucket's entry has seen. Raises RpcError, CodecError."""
-    found: dict[int, int] = {}
-    for key, count in (await runner.shell.read_counts([Table.VIRTUAL_MAC])).items():
-        if (bucket := config.virtual_macs.bucket_of(key.values[1])) is not None:
-            found[bucket] = found.get(bucket, 0) + count.packets
-    return found

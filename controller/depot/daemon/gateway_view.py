@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["GatewayRow", "GatewaysView", "MoveRow", "tell_failure"]
+__all__ = ["GatewayRow", "GatewaysView", "MoveRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +58,3 @@ class GatewaysView:
     """Buckets that changed hands here, since the start, by how."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """What was refused or went wrong, since the start."""
-
-
-def tell_failure(task: asyncio.Task[None]) -> None:
-    """Log what has ended a task that nobody waits for, unless it was cancelled."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logging.getLogger("depot.events").error("vmac: internal error", exc_info=error)

@@ -29,7 +29,7 @@ from depot.switching.former import FormerMembers
 from depot.switching.frames import parse_frame
 from depot.switching.icmp import IcmpErrors, Trouble
 from depot.switching.identities import Identities, MemberAction, VipKey
-from depot.switching.lan import Lan, Service
+from depot.switching.lan_side import LanSide
 from depot.switching.neighbours import Neighbours
 from depot.switching.output import Output, Reconciled
 from depot.switching.peer_tunnels import PeerTunnels
@@ -68,6 +68,8 @@ class SwitchCore:
         """The cluster's side of this switch, and the access policy."""
         self._new_tracker()
         self._neighbours = Neighbours(self._routing)
+        self.lan = LanSide(lambda: self._routing, self._neighbours, lambda: self._held, self._write)
+        """What is done for a LAN whose hosts share a gateway address."""
         self.icmp = IcmpErrors(self._routing.ports)
         """The ICMP errors and resets of this switch."""
         self._held: dict[EntryKey, Entry] = {}
@@ -84,7 +86,7 @@ class SwitchCore:
     def _new_tracker(self) -> None:
         self._tracker = SessionTracker(self._roster.substitute, self._is_member, self.cluster.place_of)
         self.cluster.set_policies(self._tracker)
-        self._former = FormerMembers(self._sessions_naming)
+        self._former = FormerMembers(self._tracker.sessions_naming)
 
     # Configuration
 
@@ -135,26 +137,6 @@ class SwitchCore:
                     wanted += policy_entries(self.cluster.policy, roster, self._tunnels, now)
                 self._write({entry.key: entry for entry in wanted}, keys)
 
-    def serve_buckets(self, services: Mapping[int, Service]) -> None:
-        """Take what is to be done for the hosts of each bucket; buckets that are missing are others'."""
-        self.lan.serve(services)
-        neighbours = (one for one in self._neighbours.entries() if one.values[0] in self.lan.ports)
-        wanted = {entry.key: entry for entry in (*self.lan.buckets(self._held.values()), *neighbours)}
-        mine = {entry.key for entry in self.lan.answers()}
-        self._write(wanted, [key for key in self._held if key.table is Table.VIRTUAL_MAC and key not in mine])
-
-    def told_of_hosts(self, hosts: Iterable[tuple[int, int]], now: float) -> None:
-        """Another gateway knows these hosts of the LAN: address and MAC each."""
-        for address, mac in hosts:
-            hop = self._routing.next_hop(address)
-            if hop is not None and hop.address == address and hop.port in self.lan.ports:
-                self._neighbours.told(hop, mac, now)
-
-    def ask_neighbours(self, hops: Iterable[NextHop]) -> None:
-        """Ask some next hops whether they live; `neighbours` knows when each was heard."""
-        for hop in hops:
-            self._neighbours.probe(hop)
-
     def member_down(self, vip: str, member: str, now: float) -> None:
         """A member of a VIP is dead: give the VIP a schedule without it first."""
         self._roster.down.add((vip, member))
@@ -178,9 +160,6 @@ class SwitchCore:
             return True
         way_back = self._held.get(EntryKey(Table.NAT_SOURCE, (*member.params, vip.protocol)))
         return way_back is not None and way_back.params == (vip.address, vip.port)
-
-    def _sessions_naming(self, member_id: int, vip_id: int | None) -> int:
-        return self._tracker.sessions_naming(member_id, vip_id)
 
     # The switch
 
@@ -420,7 +399,7 @@ class SwitchCore:
         vips = self._roster.vips.values()
         wanted = service_entries(vips, self._roster.schedules, self.identities, now)
         wanted += self._routing.entries(vip.address for vip in vips if not vip.transparent)
-        wanted += self.lan.buckets(self._held.values())
+        wanted += self._routing.lan.buckets(self._held.values())
         wanted += self._neighbours.entries()
         wanted += self._tunnels.entries(self.identities, now)
         wanted += policy_entries(self.cluster.policy, self._roster, self._tunnels, now)
@@ -505,19 +484,6 @@ class SwitchCore:
     def reread_pending(self) -> bool:
         """Whether a refused write waits to be tried again."""
         return self._reread_at is not None
-
-    @property
-    def lan(self) -> Lan:
-        """The LAN whose hosts share a gateway address."""
-        return self._routing.lan
-
-    def led_buckets(self) -> dict[int, NextHop]:
-        """Return the virtual MACs whose frames the switch leads to gateways, as far as we know."""
-        return {
-            entry.values[1]: NextHop(*entry.params[:2])
-            for entry in self._held.values()
-            if entry.action is Action.LEAD_TO_GATEWAY
-        }
 
     @property
     def routing(self) -> Routing:

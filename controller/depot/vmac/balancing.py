@@ -8,7 +8,7 @@ from statistics import median
 
 from depot.vmac.settings import Draws
 
-__all__ = ["Measured", "balanced", "ring"]
+__all__ = ["Measured", "Plan", "balanced", "capacities", "ring"]
 
 _SATURATED = 0.95
 _IDLE = 0.2
@@ -50,7 +50,7 @@ def balanced(own: str, gateways: Mapping[str, Measured], rates: Mapping[int, flo
     `rates`: of our buckets, packets/s. Only the gateway with the most to do moves anything, and only if it has
     `threshold` more than the one with the least.
     """
-    capacity = _capacities(gateways)
+    capacity = capacities(gateways)
     use = {name: measured.rate / capacity[name] for name, measured in gateways.items()}
     if min(use, key=lambda name: (-use[name], name)) != own or use[own] - min(use.values()) <= threshold:
         return {}
@@ -81,7 +81,7 @@ def _one_that_helps(
     return {} if best is None or after[best] > use[own] - least_gain else {best: target}
 
 
-def _capacities(gateways: Mapping[str, Measured]) -> dict[str, float]:
+def capacities(gateways: Mapping[str, Measured]) -> dict[str, float]:
     """Return packets a second at a load of 1: as stated, else as measured, else as the others'."""
     known = {name: found for name, measured in gateways.items() if (found := _capacity(measured))}
     usual = median(known.values()) if known else max((m.rate for m in gateways.values()), default=0) or 1.0

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from depot.vmac.balancing import Measured, balanced, ring
+from depot.vmac.balancing import Measured, Plan, balanced, capacities, ring
 from depot.vmac.claims import fill, spread
 from depot.vmac.settings import Algorithm, Draws, VmacError
 
@@ -108,21 +108,24 @@ class Dispatcher:
 
     def decide(self, now: float) -> None:
         """Move what the algorithm says (seed 004, Algorithm 5, step 3)."""
-        measured = {
-            name: Measured(self.load(name) or 0.0, self._rate(name), self._capacities[name])
-            for name in sorted(self._alive)
-        }
-        for name in sorted(self._alive):
+        names = sorted(self._alive)
+        if len(names) < 2 or self._algorithm is Algorithm.NONE:
+            return
+        measured = self._measured(names)
+        plan: Plan = {}
+        for name in names:
             own = self.owned_by(name)
-            if self._algorithm is Algorithm.RING and len(measured) > 1:
-                plan = ring(name, measured, own, self._threshold, self._subset_size, self._draws)
-            elif self._algorithm is Algorithm.BALANCED and len(measured) > 1:
-                plan = balanced(name, measured, {one: self.rates.get(one, 0.0) for one in own}, self._threshold)
+            if self._algorithm is Algorithm.RING:
+                plan |= ring(name, measured, own, self._threshold, self._subset_size, self._draws)
             else:
-                plan = {}
-            if plan:
-                self._carry_out(plan, "load", now)
-                return
+                plan |= balanced(name, measured, {one: self.rates.get(one, 0.0) for one in own}, self._threshold)
+        self._carry_out(plan, "load", now)
+
+    def _measured(self, names: Iterable[str]) -> dict[str, Measured]:
+        """Return what each has to do against what it can, or, if nobody knows that, against what the busiest does."""
+        found = {name: Measured(0.0, self._rate(name), self._capacities[name]) for name in names}
+        able = capacities(found)
+        return {name: replace(one, load=one.rate / able[name]) for name, one in found.items()}
 
     def move(self, buckets: Iterable[int], to: str, now: float) -> None:
         """Do as the operator says. Raises VmacError, and then nothing has changed."""

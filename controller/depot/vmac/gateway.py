@@ -112,7 +112,7 @@ class Gateway:
 
     def asked(self, bucket: int, asker: int, frame: bytes, port: int, now: float) -> None:
         """Take an ask that the data plane was told to hand over: the ready answer, and where it would leave."""
-        to = self._moves.given_to(bucket, now)
+        to = self._moves.given_to(bucket)
         if to is not None:
             self._done["asks told to the new owner"] += 1
             self._outbox.send(to, Asked(bucket, asker))

@@ -63,6 +63,7 @@ _OWNED = {BucketState.TAKING, BucketState.OWN, BucketState.OFFERED, BucketState.
 _WATCHED = {
     BucketState.YIELDING, BucketState.RELEASED, BucketState.LINGERING, BucketState.PREPARING, BucketState.WATCHING,
 }  # fmt: skip
+_GIVEN = {BucketState.YIELDING, BucketState.RELEASED, BucketState.LINGERING}
 _GIVING = {BucketState.OFFERED, BucketState.YIELDING, BucketState.RELEASED}
 _GETTING = {BucketState.PREPARING, BucketState.WATCHING}
 
@@ -100,7 +101,6 @@ class Moves:
         self._learning = learning
         self._draws = draws
         self.records: dict[int, Record] = {}
-        self.last_given: dict[int, tuple[str, float]] = {}
         self.changed_at = float("-inf")
         """When a bucket was last offered, taken or given."""
         self._generation = 1
@@ -129,13 +129,10 @@ class Moves:
         """Say whether anything waits for another gateway or the data plane."""
         return any(record.state is not BucketState.OWN for record in self.records.values())
 
-    def given_to(self, bucket: int, now: float) -> str | None:
+    def given_to(self, bucket: int) -> str | None:
         """Return who is to be told of an ask that we were handed: the new owner. None: we are not the old one."""
         record = self.records.get(bucket)
-        if record is not None and record.state in (BucketState.YIELDING, BucketState.RELEASED, BucketState.LINGERING):
-            return record.peer
-        name, at = self.last_given.get(bucket, ("", float("-inf")))
-        return name if record is None and now < at + SETTLING else None
+        return record.peer if record is not None and record.state in _GIVEN else None
 
     # Orders of our own gateway.
 
@@ -220,7 +217,6 @@ class Moves:
                 continue
             if record.peer == sender and version >= record.version:
                 record.state, record.since = BucketState.LINGERING, now
-                self.last_given[bucket] = (sender, now)
                 given.append(bucket)
         if given:
             self.changed_at = now

@@ -9,11 +9,13 @@ from typing import Protocol
 
 from depot.vmac.hashing import VirtualMacs
 
-__all__ = ["MAX_NAME", "Algorithm", "Draws", "GatewaySettings", "VmacError", "check_names"]
+__all__ = ["MAX_NAME", "MIN_KEY", "Algorithm", "Draws", "GatewaySettings", "VmacError", "check_names"]
 
 MAX_NAME = 48
 """Letters of a gateway's name: with the most gateways and buckets a report still fits into a datagram."""
 MAX_PEERS = 64
+MIN_KEY = 16
+"""Bytes of the key."""
 
 
 class VmacError(Exception):
@@ -73,8 +75,8 @@ class GatewaySettings:
 
     def __post_init__(self) -> None:
         check_names(self.name, self.peers)
-        if len(self.key) < 16:
-            raise VmacError(f"the key has {len(self.key)} bytes, 16 is the least")
+        if len(self.key) < MIN_KEY:
+            raise VmacError(f"the key has {len(self.key)} bytes, {MIN_KEY} is the least")
         if min(self.report_interval, self.decision_interval, self.learning_interval) <= 0:
             raise VmacError("intervals must be above 0")
         if not 0 <= self.threshold <= 1 or self.subset_size < 1:

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["Smoothed"]
+__all__ = ["smoothed", "smoothed_rates"]
 
 WEIGHT = 0.5
 """Of the latest measurement: after two report intervals three quarters of a change are seen."""
 
 
-class Smoothed:
-    """What a gateway says of itself; the first measurement counts whole."""
-
-    def __init__(self) -> None:
-        self._load: float | None = None
-        self.rates: dict[int, float] = {}
-        """Packets a second by bucket."""
-
-    @property
-    def load(self) -> float:
-        """1: all that it can do."""
-        return self._load or 0.0
-
-    def add(self, load: float, rates: Mapping[int, float]) -> None:
-        """Take a measurement. A bucket that was not there before, or is no more, counts whole."""
-        self._load = load if self._load is None else _mean(self._load, load)
-        self.rates = {
-            bucket: _mean(self.rates[bucket], rate) if bucket in self.rates else rate for bucket, rate in rates.items()
-        }
+def smoothed(before: float | None, now: float) -> float:
+    """Return what to say after a measurement; the first counts whole."""
+    return now if before is None else before + WEIGHT * (now - before)
 
 
-def _mean(before: float, now: float) -> float:
-    return before + WEIGHT * (now - before)
+def smoothed_rates(before: Mapping[int, float], now: Mapping[int, float]) -> dict[int, float]:
+    """Return the same of rates by bucket; of a bucket that is no more, nothing."""
+    return {bucket: smoothed(before.get(bucket), rate) for bucket, rate in now.items()}
