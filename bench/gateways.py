@@ -45,8 +45,8 @@ CONSECUTIVE, APART = 1, 256
 """Steps between the hosts' MACs in the seed's two experiments."""
 SMALL, LARGE = 64, 1408
 """Bytes of a frame with its check sequence (seed 004, 4.2 and 4.3)."""
-STATIC = {"hash": "mod", "balancing": "ring", "threshold": 1.0, "decision_interval": "600s"}
-"""The seed's hash, and no load can be 1 above another: nothing is moved."""
+STATIC = {"hash": "mod", "balancing": "none"}
+"""The seed's hash, and nothing moves for load."""
 SEEDS = {
     "balancing": "ring", "report_interval": "1330ms", "decision_interval": "4s", "threshold": 0.1, "subset": 4,
 }  # fmt: skip

@@ -12,21 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
+from depot.address import parse_address
+from depot.switching.frames import ETHERNET_LENGTH, PROTOCOL_UDP, arp_reply, arp_request, ip_packet
+
 __all__ = ["FIRST", "HOSTS", "Counts", "Hosts", "Series", "Site"]
 
 FIRST, HOSTS = 24, 224
 """The seed's 192.168.203.24-247."""
-_BROADCAST = b"\xff" * 6
 _ARP = b"\x08\x06"
 _IPV4 = b"\x08\x00"
-_ETHERNET_ARP_IPV4 = bytes.fromhex("000108000604")
 _REQUEST, _REPLY = b"\x00\x01", b"\x00\x02"
-_UDP = 17
 _PORT = 9
 """Discard (RFC 863), of both ends."""
 _CHECK_SEQUENCE = 4
 """Bytes of a frame that no interface shows."""
-_HEADERS = 14 + 20 + 8
+_HEADERS = ETHERNET_LENGTH + 20 + 8
 _NUMBERS = struct.Struct("!II")
 _SHARED = 5
 """Bytes that all virtual MACs have in common."""
@@ -34,7 +34,6 @@ _STRIDE = 139
 """From a host to the next that sends: no divisor in common with 224, near 224 over the golden ratio, so that hosts of
 one third of all addresses do not send in a row, which would be a burst for their gateway."""
 _LEAST = _HEADERS + _NUMBERS.size + _CHECK_SEQUENCE
-_TTL = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +101,8 @@ class Hosts:
     """All hosts of a site."""
 
     def __init__(self, own: Site, other: Site, series: Series) -> None:
-        self._own = own
+        self._own, self._other = own, other
         self._macs = {FIRST + n: series.mac(own.number, FIRST + n) for n in range(HOSTS)}
-        self._headers = {host: self._header(host, own.address(host), other.address(host)) for host in self._macs}
         self.gateways: dict[int, bytes] = {}
         """The gateway's MAC as each host was told."""
         self.begin(0, _LEAST)
@@ -118,14 +116,14 @@ class Hosts:
         payload = size - _CHECK_SEQUENCE - _HEADERS
         if payload < _NUMBERS.size:
             raise ValueError(f"a frame of {size} bytes has no room for its number")
-        self._ready = {host: self._with_lengths(header, payload) for host, header in self._headers.items()}
+        self._ready = {host: self._header(host, payload) for host in self._macs}
         self._padding = bytes(payload - _NUMBERS.size)
 
     def asks(self) -> Iterator[bytes]:
         """Each host's request for the gateway's MAC."""
         for host, mac in self._macs.items():
             self.counts.asks += 1
-            yield self._arp(_BROADCAST, _REQUEST, mac, self._own.address(host), bytes(6), self._own.gateway)
+            yield arp_request(_number(mac), _mapped(self._own.address(host)), _mapped(self._own.gateway))
 
     def packet(self, number: int) -> bytes:
         """The next packet of all: hosts take turns. Raises KeyError if its host knows no gateway."""
@@ -146,7 +144,7 @@ class Hosts:
 
     def _receive_packet(self, frame: bytes) -> None:
         host = frame[33]
-        if len(frame) < _HEADERS + _NUMBERS.size or frame[23] != _UDP or frame[:6] != self._macs.get(host):
+        if len(frame) < _HEADERS + _NUMBERS.size or frame[23] != PROTOCOL_UDP or frame[:6] != self._macs.get(host):
             return
         run, sequence = _NUMBERS.unpack_from(frame, _HEADERS)
         if run != self._run or frame[36:38] != _PORT.to_bytes(2, "big"):
@@ -178,25 +176,21 @@ class Hosts:
         elif operation == _REQUEST and target[:3] == self._own.network.network_address.packed[:3]:
             mac = self._macs.get(target[3])
             if mac is not None:
-                return self._arp(sender_mac, _REPLY, mac, IPv4Address(target), sender_mac, IPv4Address(sender))
+                asker = _number(sender_mac), _mapped(IPv4Address(sender))
+                return arp_reply(_number(mac), _mapped(IPv4Address(target)), *asker)
         return None
 
-    def _arp(
-        self, to: bytes, operation: bytes, mac: bytes, own: IPv4Address, target_mac: bytes, target: IPv4Address
-    ) -> bytes:
-        body = _ETHERNET_ARP_IPV4 + operation + mac + own.packed + target_mac + target.packed
-        return to + mac + _ARP + body
+    def _header(self, host: int, payload: int) -> bytes:
+        """From the source MAC to the end of UDP, which has no checksum (RFC 768). payload: bytes that follow."""
+        source, target = self._own.address(host), self._other.address(host)
+        udp = struct.pack("!HHHH", _PORT, _PORT, 8 + payload, 0)
+        packet = ip_packet(_mapped(source), _mapped(target), PROTOCOL_UDP, udp + bytes(payload))
+        return self._macs[host] + _IPV4 + packet[: _HEADERS - ETHERNET_LENGTH]
 
-    def _header(self, host: int, source: IPv4Address, target: IPv4Address) -> bytes:
-        """From the source MAC to the end of UDP, without lengths and checksum."""
-        ipv4 = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, _TTL, _UDP, 0, source.packed, target.packed)
-        return self._macs[host] + _IPV4 + ipv4 + struct.pack("!HHHH", _PORT, _PORT, 0, 0)
 
-    @staticmethod
-    def _with_lengths(header: bytes, payload: int) -> bytes:
-        ipv4 = bytearray(header[8:28])
-        struct.pack_into("!H", ipv4, 2, 28 + payload)
-        total = sum(struct.unpack("!10H", ipv4))
-        total = (total & 0xFFFF) + (total >> 16)
-        struct.pack_into("!H", ipv4, 10, ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
-        return header[:8] + bytes(ipv4) + header[28:32] + struct.pack("!HH", 8 + payload, 0)
+def _mapped(address: IPv4Address) -> int:
+    return parse_address(str(address))
+
+
+def _number(mac: bytes) -> int:
+    return int.from_bytes(mac, "big")
